@@ -1,0 +1,163 @@
+"""JSON files that people write and JSON files that we write: exact errors in, atomic bytes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from audition.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    M = TypeVar("M", bound=BaseModel)
+
+MAX_BYTES = 64 * 1024 * 1024
+"""A file that people write is never larger; a larger one is a mistake (weights given for prompts, say)."""
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document that a person wrote.
+
+    Raises:
+        UsageError: The file is missing, unreadable, too large, not UTF-8 or not JSON; the sentence names the file,
+            and for broken JSON the line and the column.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path} is larger than {MAX_BYTES // 2**20} MB: not a file that people write")
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})", fix="save it as UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    return parse_json(text, str(path))
+
+
+def parse_json(text: str, name: str) -> Any:
+    """Parse JSON text strictly: no NaN, no repeated keys.
+
+    Raises:
+        UsageError: With `name`, the line and the column of the first fault.
+    """
+    try:
+        return json.loads(text, parse_constant=_reject_constant, object_pairs_hook=_unique_keys)
+    except json.JSONDecodeError as error:
+        line = text.splitlines()[error.lineno - 1].strip()[:60] if text.strip() else ""
+        raise UsageError(
+            f"{name} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}",
+            fix=f"look at: {line}" if line else "the file is empty",
+        ) from error
+    except RecursionError as error:
+        raise UsageError(f"{name} is nested too deeply to be read") from error
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def _reject_constant(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a JSON number; leave an unknown value out")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in out:
+            raise ValueError(f'the key "{key}" stands twice in the same object')
+        out[key] = value
+    return out
+
+
+def validate(model: type[M], data: Any, name: str) -> M:
+    """Check `data` against a pydantic model, and speak of the first faults in a person's terms.
+
+    Raises:
+        UsageError: Names the file, the path inside it, and for an unknown key the nearest known one.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        first = faults[0]
+        where = _dotted(first["loc"])
+        if first["type"] == "extra_forbidden":
+            key = str(first["loc"][-1])
+            known = _known_keys(model, first["loc"][:-1])
+            sentence = f'{name}: {where}: unknown key "{key}"'
+            fix = nearest(key, known) or ("known keys: " + ", ".join(known))
+        else:
+            message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+            sentence = f"{name}: {where}: {message[:1].lower()}{message[1:]}" if where else f"{name}: {message}"
+            fix = f"{len(faults) - 1} more fault(s) in this file" if len(faults) > 1 else None
+        raise UsageError(sentence, fix=fix, code="invalid_file") from error
+
+
+def _dotted(location: Iterable[str | int]) -> str:
+    """Render a pydantic location as `cases[3].prompt`."""
+    out = ""
+    for part in location:
+        if isinstance(part, int):
+            out += f"[{part}]"
+        elif not part.startswith("function-"):
+            out += f".{part}" if out else str(part)
+    return out
+
+
+def _known_keys(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:
+    """Return the keys allowed at `location` inside `model`, following nested models, lists and dictionaries."""
+    from pydantic import BaseModel as Base
+
+    current: Any = model
+    for part in location:
+        if isinstance(current, type) and issubclass(current, Base):
+            field = next((f for k, f in current.model_fields.items() if part in (k, f.alias)), None)
+            current = field.annotation if field else None
+        current = _first_model(current)
+    if isinstance(current, type) and issubclass(current, Base):
+        return [field.alias or key for key, field in current.model_fields.items() if key != "root"]
+    return []
+
+
+def _first_model(annotation: Any) -> Any:
+    """Return the first pydantic model inside an annotation such as `dict[str, Model] | None`, or None."""
+    from typing import get_args
+
+    from pydantic import BaseModel as Base
+
+    if isinstance(annotation, type) and issubclass(annotation, Base):
+        return annotation
+    for inner in get_args(annotation):
+        found = _first_model(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def dumps(data: Any, *, indent: int | None = 2) -> str:
+    """Return canonical JSON: sorted keys, no NaN, UTF-8 kept readable; the same data gives the same bytes."""
+    return json.dumps(data, indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write canonical JSON atomically: readers see the old file or the new one, never half of one."""
+    write_text(path, dumps(data) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically (temporary file in the same folder, then rename)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        # Lone surrogates can come out of a model's text; they must not lose the whole file.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as stream:
+            stream.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

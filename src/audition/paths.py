@@ -1,0 +1,35 @@
+"""Where the program keeps things: one data folder, `AUDITION_HOME` or the platform's own place for data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """Return the data folder; it need not exist yet.
+
+    `AUDITION_HOME` wins; otherwise the platform's user data folder. Models are data, not cache: cache cleaners
+    delete caches, and nobody wants a 4 GB download deleted.
+    """
+    override = os.environ.get("AUDITION_HOME")
+    if override:
+        return Path(override).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("audition", appauthor=False)
+
+
+def store_dir() -> Path:
+    """Return the folder of the model store."""
+    return home() / "store"
+
+
+def runs_dir() -> Path:
+    """Return the folder that runs go to when no output directory is named."""
+    return home() / "runs"
+
+
+def user_models_file() -> Path:
+    """Return the person's own catalog, which adds to the built-in one and overrides it."""
+    return home() / "models.json"
