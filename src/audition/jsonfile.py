@@ -89,7 +89,7 @@ def validate(model: type[M], data: Any, name: str) -> M:
             key = str(first["loc"][-1])
             known = _known_keys(model, first["loc"][:-1])
             sentence = f'{name}: {where}: unknown key "{key}"'
-            fix = nearest(key, known) or ("known keys: " + ", ".join(known))
+            fix: str | None = nearest(key, known) or ("known keys: " + ", ".join(known))
         else:
             message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
             sentence = f"{name}: {where}: {message[:1].lower()}{message[1:]}" if where else f"{name}: {message}"

@@ -1,0 +1,165 @@
+"""Degenerate output: text that is no answer. A model that produces it can still look fast."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from audition.bench.guards.base import Evidence, Finding, Guard, answered
+from audition.bench.sample import Sample
+
+# Markers of chat templates that a model must not show its reader, whole or cut off at the end.
+_SPECIAL = re.compile(
+    r"<\|[A-Za-z0-9_ ]{2,40}\|>|<\|[a-z_]{2,40}$|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|<(?:bos|eos|pad|unk)>"
+    r"|</s>\s*$|<\uff5c[^\uff5c\n]{2,40}\uff5c>"
+)
+_LOOK_AT = 4000
+"""Characters from the end that are searched for a loop."""
+
+
+def is_empty(answer: str) -> bool:
+    """Return whether there is nothing but white space."""
+    return not answer.strip()
+
+
+def has_special_tokens(answer: str) -> bool:
+    """Return whether chat template markers stand in the text."""
+    return _SPECIAL.search(answer) is not None
+
+
+def echoes(answer: str, prompt: str) -> bool:
+    """Return whether the answer repeats the prompt: all of it, or its first 120 characters at the start."""
+    answer, prompt = _flat(answer), _flat(prompt)
+    if len(prompt.split()) < 5:
+        return False
+    return prompt in answer or (len(prompt) > 120 and answer.startswith(prompt[:120]))
+
+
+def loops(answer: str) -> bool:
+    """Return whether the text goes round in circles.
+
+    Either its tail has a period (three times or more, 48 characters or more, a third of the text or more), or the
+    same sentences, apart from numbers, come three times and make up half of it.
+    """
+    text = answer.strip()[-_LOOK_AT:]
+    span = _periodic_tail(text)
+    if span >= 48 and span >= len(text) / 3:
+        return True
+    sentences = [_flat(re.sub(r"[\d.:;,()*#-]+", " ", part)) for part in re.split(r"(?<=[.!?])\s+|\n+", text)]
+    counts = Counter(sentence for sentence in sentences if len(sentence) >= 20)
+    repeated = sum(len(sentence) * times for sentence, times in counts.items() if times >= 3)
+    return repeated > 0 and repeated >= 0.5 * sum(len(sentence) for sentence in sentences)
+
+
+def _periodic_tail(text: str) -> int:
+    """Return the length of the longest suffix that consists of three or more repeats of one unit.
+
+    The prefix function (Knuth, Morris and Pratt 1977) of the reversed text gives the smallest period of every suffix
+    in linear time.
+    """
+    backwards = text[::-1]
+    border = [0] * len(backwards)
+    longest = 0
+    for i in range(1, len(backwards)):
+        k = border[i - 1]
+        while k and backwards[i] != backwards[k]:
+            k = border[k - 1]
+        if backwards[i] == backwards[k]:
+            k += 1
+        border[i] = k
+        length = i + 1
+        if length >= 3 * (length - k):
+            longest = length
+    return longest
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+class _Degenerate(Guard):
+    """A share of the answers shows one fault."""
+
+    taints = ("quality",)
+    fault: str
+
+    def is_hit(self, sample: Sample, prompt: str) -> bool:
+        raise NotImplementedError  # abstract
+
+    def check(self, evidence: Evidence) -> Finding | None:
+        samples = answered(evidence)
+        hits = sum(self.is_hit(sample, evidence.cases[sample.case].prompt) for sample in samples)
+        if not hits:
+            return None
+        return self.finding(f"{hits} of {len(samples)} answers {self.fault}", affected=hits, of=len(samples))
+
+
+class EmptyOutput(_Degenerate):
+    """The answer has no text."""
+
+    code = "empty_output"
+    fault = "are empty"
+
+    def is_hit(self, sample: Sample, prompt: str) -> bool:
+        """Reasoning without an answer is empty too."""
+        return is_empty(sample.text)
+
+
+class PromptEcho(_Degenerate):
+    """The answer repeats the prompt."""
+
+    code = "prompt_echo"
+    fault = "repeat the prompt instead of answering it"
+
+    def is_hit(self, sample: Sample, prompt: str) -> bool:
+        """Compare with the last user message."""
+        return echoes(sample.text, prompt)
+
+
+class RepetitionLoop(_Degenerate):
+    """The answer goes round in circles."""
+
+    code = "repetition_loop"
+    fault = "repeat themselves in a loop"
+
+    def is_hit(self, sample: Sample, prompt: str) -> bool:
+        """Look at the tail."""
+        return loops(sample.text)
+
+
+class SpecialTokens(_Degenerate):
+    """Chat template markers stand in the answer."""
+
+    code = "special_tokens"
+    fault = "show chat template markers such as <|im_end|> in the text"
+
+    def is_hit(self, sample: Sample, prompt: str) -> bool:
+        """Look for the markers of the common templates."""
+        return has_special_tokens(sample.text)
+
+
+class UnusableAnswers(Guard):
+    """At least half of the answers show one of the faults above: this target cannot be picked."""
+
+    code = "unusable_answers"
+    taints = ("quality", "latency", "decode_tps", "throughput")
+    share = 0.5
+
+    def check(self, evidence: Evidence) -> Finding | None:
+        """Count the answers with any of the faults."""
+        samples = answered(evidence)
+        bad = sum(_is_degenerate(sample, evidence.cases[sample.case].prompt) for sample in samples)
+        if not samples or bad < self.share * len(samples):
+            return None
+        return self.finding(
+            f"{bad} of {len(samples)} answers are unusable (empty, echo, loop or template markers), so its speed is "
+            "the speed of producing noise",
+            affected=bad,
+            of=len(samples),
+            disqualifies=True,
+        )
+
+
+def _is_degenerate(sample: Sample, prompt: str) -> bool:
+    text = sample.text
+    return is_empty(text) or echoes(text, prompt) or loops(text) or has_special_tokens(text)

@@ -1,0 +1,1 @@
+"""Meters that watch an engine's process from outside it."""

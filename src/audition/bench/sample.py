@@ -1,0 +1,161 @@
+"""The records of a run: one sample per request, one load per load of a target."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from audition.engines.host import Reply
+
+SCHEMA = 1
+
+Phase = Literal["first", "warmup", "measured"]
+Status = Literal["ok", "failed", "timeout", "truncated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The record of one request.
+
+    Attributes:
+        attempt: Which load of the block answered; more than 1 after a resume.
+        status: `truncated` is a complete measurement of an incomplete answer: the token limit cut it.
+        error: `{"code", "message"}`, or None.
+        sent_ns: Monotonic clock of the engine's process; None when nothing was sent.
+        ttft_ms: First non-empty text, reasoning included, minus sent. None when no text came.
+        latency_ms: End of the same, fully drained stream minus sent. None unless the stream ended.
+        chunk_times_ms: When each non-empty piece of text came, after sent.
+        token_source: Who counted the tokens; None when nobody did.
+        engine_timings: The engine's own figures, for comparison only.
+    """
+
+    target: str
+    case: str
+    block: str
+    round: int
+    phase: Phase
+    status: Status
+    error: dict[str, str] | None = None
+    attempt: int = 1
+    sent_ns: int | None = None
+    ttft_ms: float | None = None
+    latency_ms: float | None = None
+    chunk_times_ms: tuple[float, ...] = ()
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    token_source: str | None = None
+    finish_reason: str | None = None
+    text: str = ""
+    reasoning: str = ""
+    engine_timings: dict[str, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line of `samples.jsonl`."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Sample:
+        """Read a line of `samples.jsonl`."""
+        fields = {name: value for name, value in data.items() if name in cls.__slots__}
+        return cls(**{**fields, "chunk_times_ms": tuple(fields["chunk_times_ms"])})
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes a sample unique in a run: block, phase, and the case (or the number of the warm-up)."""
+        return self.block, self.phase, self.case
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Resident bytes of a process tree at one moment.
+
+    Attributes:
+        anonymous: Pages of the processes' own; None where the system does not tell.
+        file_backed: Pages that belong to files, such as memory-mapped weights, which the system can drop again.
+    """
+
+    total: int
+    anonymous: int | None = None
+    file_backed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The record of one load of a target, written when its block ends.
+
+    Attributes:
+        load_ms: What the engine took to load the weights; not the start of its process, not its import.
+        baseline: Memory of the process with the engine imported and nothing loaded.
+        peak: The most seen while it loaded and answered (each figure's own maximum).
+        after_unload: After the engine gave the model up, before its process ended.
+    """
+
+    target: str
+    block: str
+    round: int
+    attempt: int
+    status: Literal["ok", "failed"]
+    started_at: str
+    error: dict[str, str] | None = None
+    spawn_ms: float | None = None
+    import_ms: float | None = None
+    load_ms: float | None = None
+    baseline: Memory | None = None
+    peak: Memory | None = None
+    after_unload: Memory | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line of `loads.jsonl`."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Load:
+        """Read a line of `loads.jsonl`."""
+        fields = {name: value for name, value in data.items() if name in cls.__slots__}
+        for name in ("baseline", "peak", "after_unload"):
+            if fields.get(name) is not None:
+                fields[name] = Memory(**fields[name])
+        return cls(**fields)
+
+
+def measured(reply: Reply, *, target: str, case: str, block: str, round_: int, phase: Phase, attempt: int) -> Sample:
+    """Turn a reply into its sample: every time is a difference to the moment of sending."""
+    texts = [chunk for chunk in reply.chunks if chunk.text]
+    times = tuple(round((chunk.at_ns - reply.sent_ns) / 1e6, 3) for chunk in texts)
+    finish = reply.finish
+    status, error = _outcome(reply)
+    tokens, source = (finish.completion_tokens, finish.token_source) if finish else (None, None)
+    return Sample(
+        target=target,
+        case=case,
+        block=block,
+        round=round_,
+        phase=phase,
+        status=status,
+        error=error,
+        attempt=attempt,
+        sent_ns=reply.sent_ns,
+        ttft_ms=times[0] if times else None,
+        latency_ms=round((reply.end_ns - reply.sent_ns) / 1e6, 3) if status in ("ok", "truncated") else None,
+        chunk_times_ms=times,
+        prompt_tokens=finish.prompt_tokens if finish else None,
+        cached_tokens=finish.cached_tokens if finish else None,
+        completion_tokens=tokens,
+        token_source=source,
+        finish_reason=finish.reason if finish else None,
+        text="".join(chunk.text for chunk in texts if not chunk.reasoning),
+        reasoning="".join(chunk.text for chunk in texts if chunk.reasoning),
+        engine_timings=finish.engine_timings if finish else None,
+    )
+
+
+def _outcome(reply: Reply) -> tuple[Status, dict[str, str] | None]:
+    if reply.failure is not None:
+        code, message = reply.failure
+        return "failed", {"code": code, "message": message}
+    if reply.cancelled:
+        return "timeout", {"code": "timeout", "message": "the answer was not complete at the time limit"}
+    if reply.finish is None:
+        return "failed", {"code": "incomplete_stream", "message": "the answer stopped without an end"}
+    return ("truncated", None) if reply.finish.reason == "length" else ("ok", None)

@@ -1,0 +1,132 @@
+"""Where words go: results to standard output, talk to standard error, JSON when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from audition.jsonfile import dumps
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from audition.bench.plan import Block
+    from audition.bench.rundir import RunDir
+    from audition.bench.sample import Load, Sample
+    from audition.store.blobs import Progress
+
+_PLAIN_INTERVAL_S = 5.0
+
+
+def stdout() -> Console:
+    """Return the console for results. Text of models never becomes markup."""
+    from rich.console import Console
+
+    # A pipe has no width of its own; a table must not be squeezed into 80 columns for it.
+    width = None if sys.stdout.isatty() else 160
+    return Console(markup=False, highlight=False, emoji=False, width=width)
+
+
+def stderr() -> Console:
+    """Return the console for talk."""
+    from rich.console import Console
+
+    return Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+
+def print_json(data: Any) -> None:
+    """Print canonical JSON to standard output."""
+    sys.stdout.write(dumps(data) + "\n")
+
+
+@contextmanager
+def download_progress() -> Iterator[Progress]:
+    """Show downloads: a bar on a terminal, a plain line every few seconds elsewhere."""
+    console = stderr()
+    if not console.is_terminal:
+        yield _PlainProgress(console)
+        return
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Bars(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+class _PlainProgress:
+    """Lines for a log file: the first of each thing, then one every five seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said_at: dict[str, float] = {}
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if what not in self._said_at or now - self._said_at[what] > _PLAIN_INTERVAL_S:
+            of = f" of {total / 1e6:,.0f}" if total else ""
+            self._console.print(f"{what}: {done / 1e6:,.0f}{of} MB")
+            self._said_at[what] = now
+
+
+class RunProgress:
+    """Tells of a run, a line per block; on a terminal the line also counts the requests."""
+
+    def __init__(self) -> None:
+        self._console = stderr()
+        self._status: Any = None
+        self._head = ""
+        self._done = 0
+        self._requests = 0
+
+    def started(self, run: RunDir) -> None:
+        """Say where the run is, before anything can go wrong."""
+        plan = run.plan
+        self._requests = len(plan.cases) + 1 + plan.settings.warmup
+        self._console.print(f"Run directory: {run.path}", soft_wrap=True)
+
+    def resumed(self, done: int, total: int, torn: list[str]) -> None:
+        """Say what is there already."""
+        self._console.print(f"Going on: {done} of {total} requests are recorded.")
+        for name in torn:
+            self._console.print(f"The last line of {name} was half written and has been dropped.")
+
+    def block_started(self, block: Block, number: int, total: int) -> None:
+        """Name the target."""
+        self._head = f"[{number}/{total}] round {block.round}: {block.target}"
+        self._done = 0
+        if self._console.is_terminal:
+            self._status = self._console.status(f"{self._head}: loading")
+            self._status.start()
+
+    def sample_added(self, sample: Sample) -> None:
+        """Count."""
+        self._done += 1
+        if self._status is not None:
+            self._status.update(f"{self._head}: request {self._done} of {self._requests}")
+
+    def block_ended(self, load: Load) -> None:
+        """Say how the block went."""
+        self.stop()
+        if load.error is not None:
+            from audition.text import one_line
+
+            self._console.print(f"{self._head}: failed: {one_line(load.error['message'])}")
+        else:
+            self._console.print(f"{self._head}: done, loaded in {load.load_ms:,.0f} ms")
+
+    def stop(self) -> None:
+        """Take the live line away, also when the run is interrupted."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None

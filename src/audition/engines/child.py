@@ -1,0 +1,196 @@
+"""The process a loaded model lives in: `python -m audition.engines.child`, driven over its standard streams.
+
+Operations, one at a time: `open` (import the engine), `load`, `chat`, `unload`. `cancel` may arrive during `chat`.
+When the parent goes away, however it went, the pipe closes and this process ends at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from audition.engines import wire
+from audition.engines.protocol import Chunk, Finish
+from audition.errors import AuditionError
+
+
+def main() -> None:
+    """Serve the parent until its pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _forbid_core_dumps()
+    requests, replies = _take_over_standard_streams()
+    child = _Child(replies)
+    operations: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(requests, operations, child.cancelled), daemon=True).start()
+    while True:
+        child.serve(operations.get())
+
+
+def _take_over_standard_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Keep the pipes for ourselves and send whatever the engine prints to the log (standard error)."""
+    requests, replies = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.setmode(requests, os.O_BINARY)
+        msvcrt.setmode(replies, os.O_BINARY)
+    return os.fdopen(requests, "rb"), os.fdopen(replies, "wb")
+
+
+def _forbid_core_dumps() -> None:
+    """A crash of native code must not write the model's memory, prompts included, to the disk."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _read(requests: BinaryIO, operations: queue.SimpleQueue[dict[str, Any]], cancelled: threading.Event) -> None:
+    try:
+        while (message := wire.receive(requests)) is not None:
+            if message.get("op") == "cancel":
+                cancelled.set()
+            else:
+                operations.put(message)
+    finally:
+        # The parent is gone. Native code may hold the main thread, so this does not ask it.
+        os._exit(0)
+
+
+class _Child:
+    def __init__(self, replies: BinaryIO) -> None:
+        self._replies = replies
+        self._engine: Any = None
+        self._log: Path | None = None
+        self.cancelled = threading.Event()
+
+    def serve(self, message: dict[str, Any]) -> None:
+        """Carry out one operation and answer it; an exception is an answer too."""
+        operation = message.pop("op")
+        try:
+            answer = getattr(self, f"_{operation}")(**message)
+        except AuditionError as error:
+            answer = self._failure(error.code, error.message, error.fix)
+        except ImportError as error:
+            answer = self._failure("engine_unavailable", f"a package is missing: {error.name or error}")
+        except MemoryError:
+            answer = self._failure("insufficient_memory", "the engine ran out of memory")
+        except Exception as error:  # noqa: BLE001 - an adapter may raise anything; it is reported by name
+            answer = self._failure("engine_error", f"{type(error).__name__}: {error}")
+        wire.send(self._replies, answer)
+
+    def _failure(self, code: str, message: str, fix: str | None = None) -> dict[str, Any]:
+        return {"error": {"code": code, "message": message, "fix": fix}}
+
+    def _open(self, engine: str, log: str) -> dict[str, Any]:
+        from audition.engines.registry import find_engine
+
+        start = time.perf_counter_ns()
+        self._log = Path(log)
+        self._engine = find_engine(engine).load()()
+        describe = getattr(self._engine, "describe", None)
+        return {"import_ms": _ms_since(start), "describe": describe() if describe else {}}
+
+    def _load(self, weights_path: str, settings: dict[str, Any]) -> dict[str, Any]:
+        start = time.perf_counter_ns()
+        try:
+            self._engine.load(weights_path, **_accepted(self._engine.load, settings))
+        except AuditionError as error:
+            raise AuditionError(self._explained(error.message), code=error.code) from error
+        return {"load_ms": _ms_since(start)}
+
+    def _explained(self, message: str) -> str:
+        """Return the reason from the engine's own log where it can read one, else the message as it is."""
+        explain = getattr(self._engine, "explain_failure", None)
+        if explain is None or self._log is None:
+            return message
+        try:
+            reason = explain(self._log.read_text(encoding="utf-8", errors="replace")[-20_000:])
+        except OSError:
+            return message
+        return str(reason) if reason else message
+
+    def _chat(self, messages: list[dict[str, str]], params: dict[str, Any], stream: bool) -> dict[str, Any]:
+        """Answer one request. Text is timestamped as it comes and sent only at the end, unless `stream` is asked."""
+        self.cancelled.clear()
+        chunks: list[Chunk] = []
+        finish: Finish | None = None
+        error: dict[str, Any] | None = None
+        sent_ns = time.perf_counter_ns()
+        answer = _answer(self._engine, messages, params)
+        try:
+            for item in answer:
+                if isinstance(item, Finish):
+                    finish = item
+                    break
+                chunks.append(item)
+                if stream:
+                    wire.send(self._replies, {"text": item.text, "reasoning": item.reasoning})
+                if self.cancelled.is_set():
+                    break
+        except AuditionError as problem:
+            error = {"code": problem.code, "message": problem.message}
+        except Exception as problem:  # noqa: BLE001 - as in serve; the text so far is kept
+            error = {"code": "engine_error", "message": f"{type(problem).__name__}: {problem}"}
+        end_ns = time.perf_counter_ns()
+        close = getattr(answer, "close", None)
+        if close is not None:
+            close()
+        return {
+            "sent_ns": sent_ns,
+            "end_ns": finish.at_ns if finish and finish.at_ns else end_ns,
+            "chunks": [[chunk.at_ns, chunk.reasoning, chunk.text] for chunk in chunks],
+            "finish": None if finish is None else {name: getattr(finish, name) for name in Finish.__slots__},
+            "cancelled": self.cancelled.is_set(),
+            "failure": error,
+        }
+
+    def _unload(self) -> dict[str, Any]:
+        unload = getattr(self._engine, "unload", None)
+        if unload is not None:
+            unload()
+        gc.collect()
+        return {}
+
+
+def _answer(engine: Any, messages: list[dict[str, str]], params: dict[str, Any]) -> Iterator[Chunk | Finish]:
+    """Return what the engine yields for these messages, in one shape for every kind of adapter."""
+    if hasattr(engine, "chat"):
+        yield from engine.chat(messages, **params)
+        return
+    # An adapter with only `generate` takes one string: it is given the conversation's text, without a template.
+    result = engine.generate("\n\n".join(message["content"] for message in messages), **params)
+    for text in [result] if isinstance(result, str) else result:
+        if not isinstance(text, str):
+            raise TypeError(f"generate must give str, not {type(text).__name__}")
+        yield Chunk(text, time.perf_counter_ns())
+    yield Finish(None, time.perf_counter_ns())
+
+
+def _accepted(function: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that a function has parameters for: `load(weights_path)` alone is a complete adapter."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return settings
+    names = {parameter.name for parameter in parameters}
+    return {name: value for name, value in settings.items() if name in names}
+
+
+def _ms_since(start_ns: int) -> float:
+    return (time.perf_counter_ns() - start_ns) / 1e6
+
+
+if __name__ == "__main__":
+    main()

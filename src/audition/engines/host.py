@@ -1,0 +1,276 @@
+"""The parent's side of an engine process: start it, ask it, notice when it dies or hangs, and end it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self, cast
+
+from audition.engines import wire
+from audition.engines.protocol import Chunk, EngineDied, EngineError, Finish
+
+OPEN_TIMEOUT_S = 120.0
+LOAD_TIMEOUT_S = 900.0
+CANCEL_GRACE_S = 10.0
+"""How long an engine that was told to stop may take before its process is ended."""
+
+# What a native engine needs from the environment; keys, tokens and proxies are not among it.
+_ENVIRONMENT = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+        *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "APPDATA", "LOCALAPPDATA", "USERPROFILE"),
+        *("PROGRAMDATA", "VIRTUAL_ENV"),
+    }
+)
+_ENVIRONMENT_PREFIXES = (
+    "LC_",
+    "CUDA_",
+    "NVIDIA_",
+    "HIP_",
+    "ROCR_",
+    "HSA_",
+    "VK_",
+    "GGML_",
+    "OMP_",
+    "MKL_",
+    "OPENBLAS_",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answered request, on the engine process's monotonic clock (nanoseconds).
+
+    Attributes:
+        finish: None when the stream did not end by itself.
+        cancelled: It was stopped at the time limit.
+        failure: `(code, message)` when the engine refused or failed the request.
+    """
+
+    sent_ns: int
+    end_ns: int
+    chunks: tuple[Chunk, ...]
+    finish: Finish | None
+    cancelled: bool
+    failure: tuple[str, str] | None
+
+
+class EngineProcess:
+    """One engine in its own process. Use it as a context manager: leaving ends the process, come what may."""
+
+    def __init__(self, engine: str, log: Path) -> None:
+        """Start the process and import the engine in it.
+
+        Args:
+            engine: A registered engine's name.
+            log: Where everything that the engine prints goes.
+
+        Raises:
+            EngineError: The engine cannot be imported here.
+            EngineDied: The process ended or hung while it started.
+        """
+        self.engine = engine
+        self._log_path = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter_ns()
+        with log.open("ab") as stream:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "audition.engines.child"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                env=_child_environment(),
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+        self._pipe = cast(BinaryIO, self._process.stdin)
+        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, args=(cast(BinaryIO, self._process.stdout),), daemon=True).start()
+        try:
+            answer = self._ask({"op": "open", "engine": engine, "log": str(log)}, OPEN_TIMEOUT_S)
+        except BaseException:
+            self.close()
+            raise
+        self.spawn_ms = (time.perf_counter_ns() - start) / 1e6 - answer["import_ms"]
+        self.import_ms: float = answer["import_ms"]
+        self.description: dict[str, Any] = answer["describe"]
+
+    @property
+    def pid(self) -> int:
+        """The process's id, for the meters that watch it from outside."""
+        return self._process.pid
+
+    def load(self, weights_path: Path, settings: dict[str, Any], timeout_s: float = LOAD_TIMEOUT_S) -> float:
+        """Load a model; return the milliseconds that the engine took.
+
+        Raises:
+            EngineError: The engine refused the file.
+            EngineDied: The process crashed, or was ended because it did not answer in time.
+        """
+        message = {"op": "load", "weights_path": str(weights_path), "settings": settings}
+        return float(self._ask(message, timeout_s)["load_ms"])
+
+    def chat(
+        self,
+        messages: list[dict[str, str]],
+        params: dict[str, Any],
+        timeout_s: float,
+        on_text: Callable[[str, bool], None] | None = None,
+    ) -> Reply:
+        """Send one request and return the whole reply.
+
+        Args:
+            messages: Role and content pairs.
+            params: `max_tokens`, `temperature`, `seed`.
+            timeout_s: After this the engine is told to stop, and what it had written is returned.
+            on_text: Called with text and `reasoning` as they arrive; not for measuring, the pipe costs time.
+
+        Raises:
+            EngineDied: The process crashed, or did not even stop when it was told to.
+        """
+        self._send({"op": "chat", "messages": messages, "params": params, "stream": on_text is not None})
+        try:
+            answer = self._answer(timeout_s, on_text)
+        except queue.Empty:
+            self._send({"op": "cancel"})
+            answer = self._answer_or_kill(CANCEL_GRACE_S, on_text)
+        except KeyboardInterrupt:
+            # Stop the generation, so that the next request does not wait behind it.
+            with contextlib.suppress(EngineDied):
+                self._send({"op": "cancel"})
+                self._answer_or_kill(CANCEL_GRACE_S, None)
+            raise
+        failure = answer["failure"]
+        return Reply(
+            sent_ns=answer["sent_ns"],
+            end_ns=answer["end_ns"],
+            chunks=tuple(Chunk(text, at_ns, reasoning) for at_ns, reasoning, text in answer["chunks"]),
+            finish=Finish(**answer["finish"]) if answer["finish"] else None,
+            cancelled=answer["cancelled"],
+            failure=(failure["code"], failure["message"]) if failure else None,
+        )
+
+    def unload(self, timeout_s: float = 60.0) -> None:
+        """Free the model inside the process, so that what stays behind can be measured.
+
+        Raises:
+            EngineDied: The process crashed or hung.
+        """
+        self._ask({"op": "unload"}, timeout_s)
+
+    def close(self) -> None:
+        """End the process and wait until it is gone."""
+        with contextlib.suppress(OSError):
+            self._pipe.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self, stream: BinaryIO) -> None:
+        """Pass answers on until the pipe ends; a torn frame counts as the end."""
+        try:
+            while (message := wire.receive(stream)) is not None:
+                self._answers.put(message)
+        except (wire.WireError, OSError, ValueError):
+            pass
+        finally:
+            self._answers.put(None)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            wire.send(self._pipe, message)
+        except (OSError, ValueError) as error:
+            raise self._crashed() from error
+
+    def _ask(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        self._send(message)
+        answer = self._answer_or_kill(timeout_s, None)
+        if "error" in answer:
+            error = answer["error"]
+            raise EngineError(f"{self.engine}: {error['message']}", code=error["code"], fix=error["fix"])
+        return answer
+
+    def _answer(self, timeout_s: float, on_text: Callable[[str, bool], None] | None) -> dict[str, Any]:
+        """Return the next answer, passing streamed text on; raise `queue.Empty` at the time limit."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            answer = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            if answer is None:
+                raise self._crashed()
+            if "text" not in answer:
+                return answer
+            if on_text is not None:
+                on_text(answer["text"], answer["reasoning"])
+
+    def _answer_or_kill(self, timeout_s: float, on_text: Callable[[str, bool], None] | None) -> dict[str, Any]:
+        try:
+            return self._answer(timeout_s, on_text)
+        except queue.Empty:
+            self._process.kill()
+            self._process.wait()
+            raise EngineDied(
+                f"{self.engine} did not answer for {timeout_s:.0f} s and was ended",
+                fix=f"its log: {self._log_path}",
+                code="engine_hung",
+            ) from None
+
+    def _crashed(self) -> EngineDied:
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        if status < 0:
+            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+            what = f"was ended by {name}"
+            if name == "SIGKILL":
+                what += " (the system does that when memory runs out)"
+        else:
+            what = f"ended by itself with status {status}"
+        return EngineDied(
+            f"the process of {self.engine} {what}", fix=f"its log: {self._log_path}", code="engine_crashed"
+        )
+
+
+def probe(engine: str, log: Path) -> dict[str, Any]:
+    """Return what an engine says about itself, or raise why it cannot be used here.
+
+    Raises:
+        EngineError: A package is missing; the fix installs it.
+    """
+    try:
+        with EngineProcess(engine, log) as process:
+            return process.description
+    except EngineError as error:
+        if error.code != "engine_unavailable":
+            raise
+        raise EngineError(
+            f"the engine {engine} is not installed here ({error.message})",
+            fix=f"{Path(sys.executable).name} -m pip install 'audition[{engine}]'",
+            code=error.code,
+        ) from error
+
+
+def _child_environment() -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _ENVIRONMENT or name.upper().startswith(_ENVIRONMENT_PREFIXES)
+    }
+    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}

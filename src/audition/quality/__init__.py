@@ -1,0 +1,1 @@
+"""Judging answers: cases and what is expected of them, the checks, the scores."""

@@ -1,0 +1,1 @@
+"""Showing: the terminal table, Markdown and CSV, all from the same summary."""

@@ -1,0 +1,1 @@
+"""Pure functions: arrays in, frozen dataclasses out, the random generator passed in; no files, no clock."""

@@ -1,0 +1,1 @@
+"""From samples and scores to estimates: one file, `summary.json`, the same bytes for the same samples."""

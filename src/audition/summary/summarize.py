@@ -1,0 +1,189 @@
+"""The summary: estimates per target, from a run's samples, loads and scores."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from audition.bench.guards import Evidence, Finding, run_guards
+from audition.bench.plan import Plan, Target
+from audition.bench.rundir import RunDir
+from audition.bench.sample import Load, Sample
+from audition.jsonfile import read_json, write_json
+from audition.quality.scores import SampleScore
+from audition.stats import quantiles
+from audition.stats.proportions import wilson
+from audition.summary.metrics import METRICS, Estimate, Records
+
+SCHEMA = 1
+
+
+def summarize(
+    plan: Plan, samples: Sequence[Sample], loads: Sequence[Load], scores: Sequence[SampleScore]
+) -> dict[str, Any]:
+    """Return the content of `summary.json`: plain numbers, rounded once, so that the same samples give the same bytes.
+
+    Infinite values (a quantile that falls among failed requests) are written as the string `"inf"`.
+    """
+    ended = {load.block for load in loads}
+    return {
+        "schema": SCHEMA,
+        "name": plan.name,
+        "complete": all(block.id in ended for block in plan.blocks),
+        "quantile_method": quantiles.METHOD,
+        "settings": asdict(plan.settings),
+        "load_pattern": plan.load_pattern,
+        "cases": len(plan.cases),
+        "targets": [
+            _target_summary(
+                plan,
+                target,
+                [sample for sample in samples if sample.target == target.id],
+                [load for load in loads if load.target == target.id],
+                [score for score in scores if score.target == target.id],
+            )
+            for target in plan.targets
+        ],
+    }
+
+
+def write_summary(run: RunDir, summary: dict[str, Any]) -> None:
+    """Write `summary.json`."""
+    write_json(run.path / "summary.json", summary)
+
+
+def read_summary(run: RunDir) -> dict[str, Any]:
+    """Read `summary.json`."""
+    data: dict[str, Any] = read_json(run.path / "summary.json")
+    return data
+
+
+def number(value: Any) -> float:
+    """Return a number as the summary holds it: `"inf"` is infinite."""
+    return math.inf if value == "inf" else float(value)
+
+
+def _target_summary(
+    plan: Plan,
+    target: Target,
+    samples: Sequence[Sample],
+    loads: Sequence[Load],
+    scores: Sequence[SampleScore],
+) -> dict[str, Any]:
+    measured = [sample for sample in samples if sample.phase == "measured"]
+    first = [sample for sample in samples if sample.phase == "first"]
+    cases = {case.id: case for case in plan.cases}
+    findings = run_guards(Evidence(target, measured, loads, cases, plan.settings)) if measured else []
+    records = Records(target, measured, first, loads)
+    counts = Counter(sample.status for sample in measured)
+    answered = counts["ok"] + counts["truncated"]
+    status = "not measured" if not measured else "failed" if not answered else "ok"
+    if status == "ok" and answered < len(measured):
+        status = "partly failed"
+    return {
+        "id": target.id,
+        "model": target.model,
+        "variant": target.variant,
+        "engine": target.engine,
+        "device": target.device,
+        "licence": target.licence,
+        "licence_class": target.licence_class,
+        "digest": target.digest,
+        "status": status,
+        "requests": {
+            "measured": len(measured),
+            **{s: counts[s] for s in ("ok", "truncated", "failed", "timeout")},
+        },
+        "errors": _errors(samples, loads),
+        "token_sources": sorted({s.token_source for s in measured if s.token_source}),
+        "metrics": {
+            metric.tag: {"unit": metric.unit, **_plain(metric.estimate(records), metric.digits + 2)}
+            | {"tainted_by": sorted(f.code for f in findings if metric.tag in f.taints)}
+            for metric in METRICS
+        },
+        "quality": _quality(plan, scores, findings),
+        "findings": [asdict(finding) for finding in findings],
+        "by_case": _by_case(plan, measured, scores),
+    }
+
+
+def _errors(samples: Sequence[Sample], loads: Sequence[Load]) -> list[dict[str, Any]]:
+    """Return each kind of error once, with how often it came and one of its sentences."""
+    sentences: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    records: list[Load | Sample] = [*loads, *samples]
+    for record in records:
+        if record.error is not None:
+            code = record.error["code"]
+            sentences.setdefault(code, record.error["message"])
+            counts[code] += isinstance(record, Sample)
+    return [{"code": code, "requests": counts[code], "message": sentences[code]} for code in sorted(sentences)]
+
+
+def _quality(plan: Plan, scores: Sequence[SampleScore], findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return the weighted mean over cases; repeats of a case are averaged first, they are not independent."""
+    by_case = _case_scores(scores)
+    unscored = sum(score.score is None for score in scores)
+    out: dict[str, Any] = {
+        "score": None,
+        "low": None,
+        "high": None,
+        "cases": len(by_case),
+        "unscored_samples": unscored,
+        "pass_rate": None,
+        "tainted_by": sorted(finding.code for finding in findings if "quality" in finding.taints),
+    }
+    if not by_case:
+        out["reason"] = "no case has a check" if not scores or unscored else "nothing was measured"
+        return out
+    weights = {case.id: case.weight for case in plan.cases}
+    total = sum(weights[case] for case in by_case)
+    mean = sum(weights[case] * score for case, score in by_case.items()) / total
+    interval = wilson(min(1.0, max(0.0, mean)), len(by_case))
+    passed = [score.passed for score in scores if score.passed is not None]
+    return out | {
+        "score": round(interval.value, 4),
+        "low": round(interval.low, 4),
+        "high": round(interval.high, 4),
+        "pass_rate": round(sum(passed) / len(passed), 4) if passed else None,
+    }
+
+
+def _case_scores(scores: Sequence[SampleScore]) -> dict[str, float]:
+    """Return the mean score of each case that was scored at all."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for score in scores:
+        if score.score is not None:
+            values[score.case].append(score.score)
+    return {case: sum(numbers) / len(numbers) for case, numbers in values.items()}
+
+
+def _by_case(plan: Plan, measured: Sequence[Sample], scores: Sequence[SampleScore]) -> dict[str, Any]:
+    case_scores = _case_scores(scores)
+    out = {}
+    for case in plan.cases:
+        samples = [sample for sample in measured if sample.case == case.id]
+        latencies = [sample.latency_ms for sample in samples if sample.latency_ms is not None]
+        score = case_scores.get(case.id)
+        out[case.id] = {
+            "n": len(samples),
+            "failed": sum(sample.status in ("failed", "timeout") for sample in samples),
+            "truncated": sum(sample.status == "truncated" for sample in samples),
+            "latency_median_ms": round(quantiles.estimate(latencies, 0.5).value, 3) if latencies else None,
+            "latency_min_ms": min(latencies, default=None),
+            "latency_max_ms": max(latencies, default=None),
+            "score": None if score is None else round(score, 4),
+        }
+    return out
+
+
+def _plain(estimate: Estimate, digits: int) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        if not isinstance(value, float):
+            return value
+        return "inf" if math.isinf(value) else round(value, digits)
+
+    return {name: plain(value) for name, value in asdict(estimate).items()}
