@@ -29,7 +29,7 @@ import click
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
               help="Of the sampler, and of the order of models and prompts.")  # fmt: skip
 @click.option("--context", type=click.IntRange(64, 10_000_000), default=None,
-              help="Tokens of context for every model.  [default: 4096, or what the model was trained for]")  # fmt: skip
+              help="Tokens of context for every model.  [default: 4096, or what it was trained for]")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0.1, 86_400), default=300.0, show_default=True,
               help="Seconds that one answer may take.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),

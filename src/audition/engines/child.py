@@ -109,6 +109,10 @@ class _Child:
             self._engine.load(weights_path, **_accepted(self._engine.load, settings))
         except AuditionError as error:
             raise AuditionError(self._explained(error.message), code=error.code) from error
+        except (MemoryError, ImportError):
+            raise
+        except Exception as error:
+            raise AuditionError(f"{type(error).__name__}: {error}", code="load_failed") from error
         return {"load_ms": _ms_since(start)}
 
     def _explained(self, message: str) -> str:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from audition.errors import UsageError
-from audition.quality.checks import Answer, BuiltCheck, Context, Outcome, build_check, matches
+from audition.quality.checks import Answer, Outcome, build_check, matches
 from audition.quality.checks.readings import numbers
 from audition.quality.checks.sentences import count_sentences
 from audition.quality.checks.words import count_words
@@ -69,7 +68,7 @@ CONTAINS = [
     ("5", "共5个", True),
     ("Paris", "答案是Paris。", True),
     ("fine", "\ufb01ne", True),
-    ("５", "5", True),
+    ("\uff15", "5", True),
     # Markdown and invisible characters
     ("Paris", "It is **Paris**.", True),
     ("Paris", "**P**aris", True),
@@ -164,8 +163,8 @@ NUMBERS = [
     ("共5个", [5]),
     # exponents
     ("1.5e3 2E-2", [1500, 0.02]),
-    ("6.02 × 10^23", [6.02e23]),
-    ("6.02×10²³", [6.02e23]),
+    ("6.02 \u00d7 10^23", [6.02e23]),
+    ("6.02\u00d710²³", [6.02e23]),
     (r"6.02 \times 10^{-3}", [6.02e-3]),
     ("10^6 and 10⁻³", [1e6, 1e-3]),
     ("2^10 = 1024", [2, 1024]),
@@ -239,6 +238,8 @@ def test_number_compares_by_value(spec: Any, text: str, equal: bool) -> None:
         ("Hello. World.", 2),
         ("no stop at the end", 1),
         ("One. two without a capital", 2),
+        ("We take plan b. Then we rest.", 2),
+        ("The answer is B. It is Paris.", 2),
         ("Really?! No!! Yes.", 3),
         ("Dr. Smith met Mr. and Mrs. Jones. They left.", 2),
         ("Use a tool, e.g. a saw, i.e. something sharp.", 1),
@@ -263,7 +264,7 @@ def test_number_compares_by_value(spec: Any, text: str, equal: bool) -> None:
         ("1. Apples are red. Or green.\n2. Pears", 3),
         ("One\n\nTwo\n---\n", 2),
         ("Great! \U0001f600", 1),
-        ("你好。世界！好吗？", 3),
+        ("你好。世界\uff01好吗\uff1f", 3),
     ],
 )
 def test_sentences_are_counted(text: str, count: int) -> None:
@@ -309,7 +310,9 @@ def test_limits_are_inclusive(spec: Any, text: str, within: bool) -> None:
 
 
 def test_limits_say_the_count_and_the_bounds() -> None:
-    assert outcome({"sentences": {"max": 2}}, "A. B c. D e. F g.").reason == "3 sentences, not at most 2 sentences"
+    assert (
+        outcome({"sentences": {"max": 2}}, "It is. Or so. Who knows?").reason == "3 sentences, not at most 2 sentences"
+    )
     assert outcome({"words": {"min": 2, "max": 3}}, "a").reason == "1 word, not 2 to 3 words"
 
 
@@ -332,11 +335,11 @@ def test_regex_searches_the_raw_answer(spec: Any, text: str, found: bool) -> Non
 def test_a_pattern_without_end_is_unscored_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matches, "TIMEOUT_S", 0.05)
     begin = time.monotonic()
-    result = outcome({"regex": r"^(\w+\s?)*$"}, "a" * 5000 + "!")
+    result = outcome({"regex": r"(x+x+)+y"}, "x" * 5000)
     assert time.monotonic() - begin < 5
     assert (result.status, result.score, result.passed) == ("unscored", None, None)
     assert "0.05 s" in result.reason
-    assert outcome({"not": {"regex": r"^(\w+\s?)*$"}}, "a" * 5000 + "!").status == "unscored"
+    assert outcome({"not": {"regex": r"(x+x+)+y"}}, "x" * 5000).status == "unscored"
 
 
 def test_not_turns_a_verdict_around_and_leaves_unscored_alone() -> None:
@@ -361,130 +364,8 @@ def test_all_with_an_unscored_part_fails_only_when_another_part_does() -> None:
     assert outcome(["a", {"rubric": "tone"}], "b").score == 0.0
 
 
-def test_gate_and_weight_are_read() -> None:
-    built = build_check({"contains": "a", "gate": True, "weight": 2}, "f")
-    assert (built.gate, built.weight, built.check.name) == (True, 2.0, "contains")
-    assert built.spec == {"contains": "a", "gate": True, "weight": 2}
-    plain = build_check("a", "f")
-    assert (plain.gate, plain.weight) == (False, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("spec", "label"),
-    [
-        ("Paris", 'contains "Paris"'),
-        (["a", "b"], 'contains "a" and "b"'),
-        ({"contains_any": ["a", "b"]}, 'contains "a" or "b"'),
-        (42, "the last number is 42"),
-        ({"number": 23.8, "abs_tol": 0.01, "which": "any"}, "any number is 23.8 ± 0.01"),
-        ({"number": 100, "rel_tol": 0.05}, "the last number is 100 ± 5 %"),
-        ({"words": 1}, "at most 1 word"),
-        ({"sentences": {"min": 2, "max": 2}}, "2 sentences"),
-        ({"words": {"min": 10}}, "at least 10 words"),
-        ({"regex": "^a", "flags": "i"}, "matches /^a/i"),
-        ({"not": "a"}, 'not (contains "a")'),
-        (["a", 1], 'all of: contains "a"; the last number is 1'),
-        ({"rubric": "tone"}, 'rubric "tone"'),
-    ],
-)
-def test_the_label_says_how_a_specification_was_read(spec: Any, label: str) -> None:
-    assert build_check(spec, "f").label == label
-
-
-FAULTS: list[tuple[Any, str, str]] = [
-    # not a check at all
-    (None, "null", ""),
-    (True, "true or false", ""),
-    (float("inf"), "inf", ""),
-    ({}, "must name a check", "contains"),
-    ([], "empty", ""),
-    ({"contain": "a"}, 'unknown check "contain"', '"contains"'),
-    ({"regexp": "a"}, 'unknown check "regexp"', '"regex"'),
-    ({"zzz": "a"}, 'unknown check "zzz"', "known checks: "),
-    ({"contains": "a", "words": 5}, "two checks", "a list"),
-    # gate and weight
-    ({"contains": "a", "gate": 1}, '"gate"', ""),
-    ({"contains": "a", "weight": 0}, '"weight"', ""),
-    ({"contains": "a", "weight": True}, '"weight"', ""),
-    ({"contains": "a", "weight": "2"}, '"weight"', ""),
-    ({"not": {"contains": "a", "gate": True}}, "belong to an entry", ""),
-    ({"contains": "a", "gat": True}, 'unknown argument "gat"', '"gate"'),
-    # contains
-    ("", "nothing to look for", ""),
-    ("  ", "nothing to look for", ""),
-    ("**", "nothing to look for", ""),
-    ({"contains": []}, "empty", ""),
-    ({"contains": ["a", ""]}, "nothing to look for", ""),
-    ({"contains": 5}, "not for a number", "number"),
-    ({"contains_any": [None]}, "not for null", ""),
-    # number
-    ({"number": "5"}, "not text", "without quotes"),
-    ({"number": True}, "not true or false", ""),
-    ({"number": 10**400}, "finite", ""),
-    ({"number": {"abs_tol": 1}}, "finite number", ""),
-    ({"number": 5, "abs_tol": -1}, '"abs_tol"', ""),
-    ({"number": 5, "rel_tol": "1"}, '"rel_tol"', ""),
-    ({"number": 5, "which": "lsat"}, '"lsat"', '"last"'),
-    ({"number": 5, "abstol": 1}, 'unknown argument "abstol"', '"abs_tol"'),
-    ({"number": {"value": 5, "abs_tol": 1}, "abs_tol": 2}, "twice", ""),
-    # limits
-    ({"words": {}}, 'needs "min"', ""),
-    ({"words": {"max": 2, "min": 3}}, '"min" is greater', ""),
-    ({"words": {"max": 2.5}}, "2.5", ""),
-    ({"words": {"max": 0}}, "at least 1", ""),
-    ({"words": True}, "whole number", ""),
-    ({"sentences": {"maximum": 2}}, 'unknown argument "maximum"', '"max"'),
-    # regex
-    ({"regex": "(a"}, "position 2", "look at: (a"),
-    ({"regex": "[z-a]"}, "position 4", ""),
-    ({"regex": ""}, "empty", ""),
-    ({"regex": 5}, "not a number", ""),
-    ({"regex": "a", "flags": "q"}, '"flags"', "i, m, s, x"),
-    ({"regex": "(" * 5000}, "too deeply", ""),
-    # inside other checks
-    ({"not": {"contian": "a"}}, ".not: unknown check", '"contains"'),
-    ({"not": "a", "why": 1}, 'no argument "why"', ""),
-    (["a", {"words": "x"}], "[1]: words: ", ""),
-    ({"all": "a"}, "list of checks", ""),
-    ({"rubric": 5}, "name of a rubric", ""),
-]
-
-
-@pytest.mark.parametrize(("spec", "sentence", "fix"), FAULTS)
-def test_a_wrong_specification_is_a_usage_error_that_names_its_place(spec: Any, sentence: str, fix: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        build_check(spec, "prompts.json: cases[3].expect[1]")
-    assert caught.value.exit_code == 2
-    assert caught.value.message.startswith("prompts.json: cases[3].expect[1]")
-    assert sentence in caught.value.message
-    assert fix in (caught.value.fix or "")
-
-
-def test_endless_nesting_is_a_usage_error() -> None:
-    spec: Any = "a"
-    for _ in range(900):
-        spec = {"not": spec}
-    with pytest.raises(UsageError, match="too deeply"):
-        build_check(spec, "f")
-
-
-def test_rubrics_are_verified_only_where_they_are_known() -> None:
-    assert build_check({"rubric": "clarity"}, "f").check.name == "rubric"
-    assert build_check({"rubric": "clarity"}, "f", {"clarity": {}}).check.name == "rubric"
-    with pytest.raises(UsageError) as caught:
-        build_check({"rubric": "clarty"}, "f", {"clarity": {}})
-    assert caught.value.fix == 'did you mean "clarity"?'
-    with pytest.raises(UsageError, match="no rubric"):
-        build_check({"not": {"rubric": "clarity"}}, "f", {})
-
-
 def test_an_outcome_outside_0_to_1_is_a_programming_error() -> None:
     for score in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="from 0 to 1"):
             Outcome.scored(score, "")
     assert Outcome.scored(0.5, "half").passed is False
-
-
-def test_the_types_are_exported() -> None:
-    assert isinstance(build_check("a", "f"), BuiltCheck)
-    assert Context("f", lambda spec, step: build_check(spec, step).check).rubrics is None

@@ -9,8 +9,8 @@ from audition.errors import UsageError
 from audition.quality.cases import parse_suite
 from audition.quality.score import FAILURES, CaseScore, score_answer, self_test
 
-SLOW = {"regex": r"^(\w+\s?)*$"}
-ENDLESS = "a" * 5000 + "!"
+SLOW = {"regex": "(x+x+)+y"}
+ENDLESS = "x" * 5000
 
 
 def case(*expect: Any) -> Case:
@@ -159,7 +159,12 @@ def test_other_references_must_fail() -> None:
 
 
 def test_the_same_reference_or_the_same_expectation_elsewhere_is_no_problem() -> None:
-    same_text = {"id": "b", "prompt": "Which town?", "expect": {"regex": "is Paris"}, "reference": "it is PARIS."}
+    same_text = {
+        "id": "b",
+        "prompt": "Which town?",
+        "expect": {"regex": "is Paris", "flags": "i"},
+        "reference": "it is PARIS.",
+    }
     same_expect = {"id": "d", "prompt": "Which town?", "expect": "Paris", "reference": "Paris of course"}
     assert problems(CAPITAL, same_text) == []
     assert problems(CAPITAL, same_expect) == []

@@ -6,6 +6,7 @@ A new check is one new file with a `Check`, and one line in `CHECKS`.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -147,4 +148,6 @@ def _fault(where: str, sentence: str, fix: str | None = None) -> UsageError:
 
 
 def _shown(value: Any) -> str:
-    return str(value) if isinstance(value, float) or value in (0, True, False, None) else kind(value)
+    if value is None or isinstance(value, bool | float) or value == 0:
+        return json.dumps(value)
+    return kind(value)

@@ -40,7 +40,7 @@ _STOP = regex.compile(
     r"|[\u3002\uff01\uff1f\uff61]++[\u300d\u300f\u201d\u2019\uff09)]*+"
 )
 _OPENERS = "\"'\u201c\u2018\u201e\u00ab([*_`"
-_INITIALS = regex.compile(r"[^\W\d_](?:\.[^\W\d_])*")
+_INITIALS = regex.compile(r"\p{Lu}|[^\W\d_](?:\.[^\W\d_])+")
 _HAS_WORD = regex.compile(r"[^\W_]")
 
 
@@ -83,14 +83,15 @@ def _ends(line: str, stop: regex.Match[str]) -> bool:
 
 def _full_stop_ends(line: str, at: int, following: str) -> bool:
     before = line[max(0, at - 30) : at].split()
-    word = before[-1].lstrip(_OPENERS).casefold() if before else ""
+    written = before[-1].lstrip(_OPENERS) if before else ""
+    word = written.casefold()
     if word in _INSIDE:
         return False
     if word in _BEFORE_NUMBER and following[:1].isdigit():
         return False
     if word in _BEFORE_CAPITAL:
         return following[:1].isupper()
-    if word in _BEFORE_NAME or _INITIALS.fullmatch(word):
+    if word in _BEFORE_NAME or _INITIALS.fullmatch(written):
         return following[:1].isupper() and following.casefold().strip(",.'\u2019") in _STARTERS
     return True
 

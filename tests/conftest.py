@@ -1,0 +1,59 @@
+"""What every test gets: a data folder of its own; on request, the real models and engines that misbehave."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import faulty_engines
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MODELS = ("smollm2-135m", "gemma-3-270m")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder that belongs to this test alone."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("AUDITION_HOME", str(folder))
+    for name in ("BENCH_MODELS", "BENCH_ROUNDS", "BENCH_PROMPT", "PROMPT", "BENCH_MAX_TOKENS", "BENCH_TEMPERATURE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("AUDITION_DEBUG", raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def downloaded() -> Path:
+    """A data folder with both small models in it, downloaded by the program itself and kept between sessions."""
+    folder = Path(os.environ.get("AUDITION_TEST_HOME") or REPOSITORY / ".test-home")
+    environment = {**os.environ, "AUDITION_HOME": str(folder)}
+    subprocess.run(
+        [sys.executable, "-m", "audition", "model", "download", *MODELS], env=environment, check=True, timeout=900
+    )
+    return folder
+
+
+@pytest.fixture
+def real_models(downloaded: Path, home: Path) -> Path:
+    """The test's own data folder, with the downloaded models in its store."""
+    home.mkdir(parents=True)
+    (home / "store").symlink_to(downloaded / "store", target_is_directory=True)
+    return home
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Registers the engines of `faulty_engines`, here and in engine processes."""
+    from audition.engines import host
+
+    site = tmp_path / "site"
+    faulty_engines.install(site)
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.setattr(host, "_ENVIRONMENT", host._ENVIRONMENT | {"PYTHONPATH"})
+    yield

@@ -1,0 +1,126 @@
+"""Engines for faults and known timings; each is registered under its class's name in lower case.
+
+`install` copies this file and an entry-point list into a folder, which becomes importable in engine processes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+TOKEN_S = 0.002
+
+
+class Steady:
+    """Answers every prompt with eight tokens, two milliseconds apart."""
+
+    text = "one two three four five six seven eight"
+
+    def load(self, weights_path: str) -> None:
+        if not Path(weights_path).is_file():
+            raise FileNotFoundError(weights_path)
+
+    def generate(self, prompt: str, **params: Any) -> Iterator[str]:
+        for word in self.text.split():
+            time.sleep(TOKEN_S)
+            yield f"{word} "
+
+
+class Whole(Steady):
+    """Returns the answer as one string."""
+
+    def generate(self, prompt: str, **params: Any) -> str:
+        return self.text
+
+
+class LoadFails(Steady):
+    def load(self, weights_path: str) -> None:
+        raise RuntimeError("these weights are not for me")
+
+
+class LoadCrashes(Steady):
+    def load(self, weights_path: str) -> None:
+        os.abort()
+
+
+class Crashes(Steady):
+    """Dies in the middle of the answer to any prompt that says so."""
+
+    def generate(self, prompt: str, **params: Any) -> Iterator[str]:
+        yield "one "
+        if "crash" in prompt:
+            os._exit(7)
+        yield "two"
+
+
+class Hangs(Steady):
+    """Never goes on after the first token of any prompt that says so, and cannot be told to stop."""
+
+    def generate(self, prompt: str, **params: Any) -> Iterator[str]:
+        yield "one "
+        if "hang" in prompt:
+            time.sleep(3600)
+        yield "two"
+
+
+class Endless(Steady):
+    """Writes on and on, but can be told to stop."""
+
+    def generate(self, prompt: str, **params: Any) -> Iterator[str]:
+        while True:
+            time.sleep(TOKEN_S)
+            yield "word "
+
+
+class Raises(Steady):
+    def generate(self, prompt: str, **params: Any) -> Iterator[str]:
+        yield "one "
+        raise ValueError("no more words")
+
+
+class Bytes(Steady):
+    def generate(self, prompt: str, **params: Any) -> Any:
+        yield b"one"
+
+
+class Nothing(Steady):
+    def generate(self, prompt: str, **params: Any) -> Any:
+        return None
+
+
+class Chatty(Steady):
+    """Prints to both standard streams, as native libraries do."""
+
+    def load(self, weights_path: str) -> None:
+        print("loading, loading")
+        os.write(1, b"raw bytes on descriptor 1\n")
+        os.write(2, b"raw bytes on descriptor 2\n")
+
+
+class Missing:
+    """Needs a package that is not here."""
+
+    def __init__(self) -> None:
+        import a_package_that_is_not_installed  # type: ignore[import-not-found] # noqa: F401
+
+
+NAMES = [
+    cls.__name__
+    for cls in (
+        *(Steady, Whole, LoadFails, LoadCrashes, Crashes, Hangs, Endless, Raises, Bytes, Nothing, Chatty, Missing),
+    )
+]
+
+
+def install(folder: Path) -> None:
+    """Make the engines importable from `folder`, as an installed distribution would."""
+    info = folder / "faulty_engines-1.0.dist-info"
+    info.mkdir(parents=True)
+    shutil.copy(__file__, folder / "faulty_engines.py")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty-engines\nVersion: 1.0\n")
+    lines = [f"{name.lower()} = faulty_engines:{name}" for name in NAMES]
+    (info / "entry_points.txt").write_text("[audition.engines.v1]\n" + "\n".join(lines) + "\n")
