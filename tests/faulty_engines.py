@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -37,6 +38,40 @@ class Whole(Steady):
         return self.text
 
 
+class Talks(Steady):
+    """Offers `chat`: says nothing, thinks, answers, and counts its tokens itself."""
+
+    def chat(self, messages: list[dict[str, str]], **params: Any) -> Iterator[Any]:
+        from audition.engines.protocol import Chunk, Finish
+
+        for text, reasoning in (("", False), ("hm ", True), ("", False), ("yes", False), ("!", False)):
+            time.sleep(TOKEN_S)
+            yield Chunk(text, time.perf_counter_ns(), reasoning)
+        timings = {"prompt_ms": 1.5}
+        yield Finish("length", time.perf_counter_ns(), 7, 2, 3, "usage", timings)
+
+
+class Reveals(Steady):
+    """Answers with what it sees of its own process."""
+
+    def generate(self, prompt: str, **params: Any) -> str:
+        import resource
+
+        core = resource.getrlimit(resource.RLIMIT_CORE)
+        return json.dumps({"environment": dict(os.environ), "core": core, "params": params, "prompt": prompt})
+
+
+class Counts(Steady):
+    """Answers with the number of requests since it was loaded."""
+
+    def load(self, weights_path: str) -> None:
+        self.requests = 0
+
+    def generate(self, prompt: str, **params: Any) -> str:
+        self.requests += 1
+        return f"{self.requests}: {prompt}"
+
+
 class LoadFails(Steady):
     def load(self, weights_path: str) -> None:
         raise RuntimeError("these weights are not for me")
@@ -45,6 +80,16 @@ class LoadFails(Steady):
 class LoadCrashes(Steady):
     def load(self, weights_path: str) -> None:
         os.abort()
+
+
+class LoadHangs(Steady):
+    def load(self, weights_path: str) -> None:
+        time.sleep(3600)
+
+
+class LoadStarves(Steady):
+    def load(self, weights_path: str) -> None:
+        raise MemoryError
 
 
 class Crashes(Steady):
@@ -63,6 +108,7 @@ class Hangs(Steady):
     def generate(self, prompt: str, **params: Any) -> Iterator[str]:
         yield "one "
         if "hang" in prompt:
+            print("asleep")
             time.sleep(3600)
         yield "two"
 
@@ -76,6 +122,30 @@ class Endless(Steady):
             yield "word "
 
 
+class Dozes(Steady):
+    """Repeats the prompt half a second later, and cannot be told to stop before."""
+
+    def generate(self, prompt: str, **params: Any) -> Iterator[str]:
+        yield "so: "
+        print("asleep")
+        time.sleep(0.5)
+        yield prompt
+
+
+class CannotStop(Steady):
+    """Fails when it is told to stop."""
+
+    def chat(self, messages: list[dict[str, str]], **params: Any) -> Iterator[Any]:
+        from audition.engines.protocol import Chunk
+
+        try:
+            while True:
+                time.sleep(TOKEN_S)
+                yield Chunk("word ", time.perf_counter_ns())
+        finally:
+            raise RuntimeError("could not clean up")
+
+
 class Raises(Steady):
     def generate(self, prompt: str, **params: Any) -> Iterator[str]:
         yield "one "
@@ -85,6 +155,33 @@ class Raises(Steady):
 class Bytes(Steady):
     def generate(self, prompt: str, **params: Any) -> Any:
         yield b"one"
+
+
+class OneBytes(Steady):
+    def generate(self, prompt: str, **params: Any) -> Any:
+        return b"one"
+
+
+class PlainChat(Steady):
+    """Yields strings from `chat`, where a `Chunk` belongs."""
+
+    def chat(self, messages: list[dict[str, str]], **params: Any) -> Any:
+        yield "one"
+
+
+class Unspeakable(Steady):
+    """Says things about itself that are no JSON."""
+
+    def chat(self, messages: list[dict[str, str]], **params: Any) -> Iterator[Any]:
+        from audition.engines.protocol import Chunk, Finish
+
+        yield Chunk("one", time.perf_counter_ns())
+        yield Finish("stop", time.perf_counter_ns(), engine_timings={"tokens_per_second": float("inf")})
+
+
+class Undescribable(Steady):
+    def describe(self) -> dict[str, Any]:
+        return {"path": Path()}
 
 
 class Nothing(Steady):
@@ -111,7 +208,21 @@ class Missing:
 NAMES = [
     cls.__name__
     for cls in (
-        *(Steady, Whole, LoadFails, LoadCrashes, Crashes, Hangs, Endless, Raises, Bytes, Nothing, Chatty, Missing),
+        *(Steady, Whole, Talks, Reveals, Counts, LoadFails, LoadCrashes, LoadHangs, LoadStarves, Crashes, Hangs),
+        *(
+            Endless,
+            Dozes,
+            CannotStop,
+            Raises,
+            Bytes,
+            OneBytes,
+            PlainChat,
+            Unspeakable,
+            Undescribable,
+            Nothing,
+            Chatty,
+            Missing,
+        ),
     )
 ]
 

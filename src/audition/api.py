@@ -30,6 +30,7 @@ from audition.errors import AuditionError, UsageError
 from audition.jsonfile import parse_json
 from audition.models.catalog import Catalog, adhoc_spec, aliases_in, load_catalog
 from audition.models.spec import ModelSpec, Variant
+from audition.paths import expanded
 from audition.pick.constraints import Constraints
 from audition.pick.decide import Pick, decide, write_pick
 from audition.quality import cases as _cases
@@ -75,7 +76,7 @@ def find_model(name: str, catalog: Catalog | None = None) -> tuple[ModelSpec, Va
     catalog = catalog or load_catalog()
     looks_like_a_path = name.lower().endswith(".gguf") or "/" in name or "\\" in name
     if name not in catalog and (looks_like_a_path or Path(name).is_file()):
-        path = Path(name).expanduser()
+        path = expanded(name)
         if not path.is_file():
             raise UsageError(f"there is no file {name}", fix="give a model's name, or the path of a .gguf file")
         spec = adhoc_spec(path)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from audition.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
     M = TypeVar("M", bound=BaseModel)
 
@@ -39,18 +42,20 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str, name: str) -> Any:
-    """Parse JSON text strictly: no NaN, no repeated keys.
+    """Parse JSON text strictly: no NaN, no infinity, no repeated keys.
 
     Raises:
         UsageError: With `name`, the line and the column of the first fault.
     """
     try:
-        return json.loads(text, parse_constant=_reject_constant, object_pairs_hook=_unique_keys)
+        return json.loads(text, parse_constant=_reject_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
     except json.JSONDecodeError as error:
-        line = text.splitlines()[error.lineno - 1].strip()[:60] if text.strip() else ""
+        start = max(0, error.colno - 41)
+        around = text.split("\n")[error.lineno - 1][start : start + 60].strip()
+        ended = "the file ends before it is complete" if text.strip() else "the file is empty"
         raise UsageError(
             f"{name} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}",
-            fix=f"look at: {line}" if line else "the file is empty",
+            fix=f"look at: {around}" if around else ended,
         ) from error
     except RecursionError as error:
         raise UsageError(f"{name} is nested too deeply to be read") from error
@@ -60,6 +65,13 @@ def parse_json(text: str, name: str) -> Any:
 
 def _reject_constant(constant: str) -> Any:
     raise ValueError(f"{constant} is not a JSON number; leave an unknown value out")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number[:40]} is too large a number")
+    return value
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -72,7 +84,9 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def validate(model: type[M], data: Any, name: str) -> M:
-    """Check `data` against a pydantic model, and speak of the first faults in a person's terms.
+    """Check `data` against a pydantic model, and speak of the first fault in a person's terms.
+
+    An unknown key comes before other faults: a mistyped one is often why another is missing.
 
     Raises:
         UsageError: Names the file, the path inside it, and for an unknown key the nearest known one.
@@ -83,13 +97,13 @@ def validate(model: type[M], data: Any, name: str) -> M:
         return model.model_validate(data)
     except ValidationError as error:
         faults = error.errors(include_url=False)
-        first = faults[0]
+        first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
         where = _dotted(first["loc"])
         if first["type"] == "extra_forbidden":
             key = str(first["loc"][-1])
             known = _known_keys(model, first["loc"][:-1])
             sentence = f'{name}: {where}: unknown key "{key}"'
-            fix: str | None = nearest(key, known) or ("known keys: " + ", ".join(known))
+            fix: str | None = nearest(key, known) or ("known keys: " + ", ".join(known) if known else None)
         else:
             message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
             sentence = f"{name}: {where}: {message[:1].lower()}{message[1:]}" if where else f"{name}: {message}"
@@ -110,32 +124,36 @@ def _dotted(location: Iterable[str | int]) -> str:
 
 def _known_keys(model: type[BaseModel], location: Iterable[str | int]) -> list[str]:
     """Return the keys allowed at `location` inside `model`, following nested models, lists and dictionaries."""
-    from pydantic import BaseModel as Base
-
     current: Any = model
     for part in location:
-        if isinstance(current, type) and issubclass(current, Base):
-            field = next((f for k, f in current.model_fields.items() if part in (k, f.alias)), None)
-            current = field.annotation if field else None
-        current = _first_model(current)
-    if isinstance(current, type) and issubclass(current, Base):
-        return [field.alias or key for key, field in current.model_fields.items() if key != "root"]
-    return []
+        current = _inside(_bare(current), part)
+    return [field.alias or name for name, field in _fields(_bare(current)).items()]
 
 
-def _first_model(annotation: Any) -> Any:
-    """Return the first pydantic model inside an annotation such as `dict[str, Model] | None`, or None."""
-    from typing import get_args
+def _inside(annotation: Any, part: str | int) -> Any:
+    """Return the annotation of what lies at `part`: a model's field, else an element of a list or dictionary."""
+    fields = _fields(annotation)
+    if fields:
+        return next((field.annotation for name, field in fields.items() if part in (name, field.alias)), None)
+    return next((inner for inner in reversed(get_args(annotation)) if inner is not ...), None)
 
+
+def _bare(annotation: Any) -> Any:
+    """Return an annotation without what may stand around it: a root model, `Annotated`, `| None`."""
+    from pydantic import RootModel
+
+    if isinstance(annotation, type) and issubclass(annotation, RootModel):
+        return _bare(annotation.model_fields["root"].annotation)
+    inner = [argument for argument in get_args(annotation) if argument is not NoneType]
+    if get_origin(annotation) is Annotated or (get_origin(annotation) in (Union, UnionType) and len(inner) == 1):
+        return _bare(inner[0])
+    return annotation
+
+
+def _fields(annotation: Any) -> dict[str, FieldInfo]:
     from pydantic import BaseModel as Base
 
-    if isinstance(annotation, type) and issubclass(annotation, Base):
-        return annotation
-    for inner in get_args(annotation):
-        found = _first_model(inner)
-        if found is not None:
-            return found
-    return None
+    return annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, Base) else {}
 
 
 def dumps(data: Any, *, indent: int | None = 2) -> str:
@@ -156,6 +174,8 @@ def write_text(path: Path, text: str) -> None:
         # Lone surrogates can come out of a model's text; they must not lose the whole file.
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as stream:
             stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from audition.errors import UsageError
+
 
 def home() -> Path:
     """Return the data folder; it need not exist yet.
@@ -14,10 +16,22 @@ def home() -> Path:
     """
     override = os.environ.get("AUDITION_HOME")
     if override:
-        return Path(override).expanduser().absolute()
+        return expanded(override).absolute()
     from platformdirs import user_data_path
 
     return user_data_path("audition", appauthor=False)
+
+
+def expanded(path: str) -> Path:
+    """Return a path that a person wrote, with the home folder in the place of `~`.
+
+    Raises:
+        UsageError: It begins with `~name`, and there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{path}: no such home folder is known", fix="write the path out in full") from error
 
 
 def store_dir() -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 import audition
 
 SCHEMA = 1
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def describe_machine() -> dict[str, Any]:
@@ -81,7 +82,7 @@ def _cgroup_number(v2: str, v1: str) -> int | None:
     """Read a control group's figure; `max` and a missing file are None."""
     for name in (v2, v1):
         try:
-            return int((Path("/sys/fs/cgroup") / name).read_text(encoding="ascii"))
+            return int((CONTROL_GROUP / name).read_text(encoding="ascii"))
         except (OSError, ValueError):
             continue
     return None
@@ -89,8 +90,10 @@ def _cgroup_number(v2: str, v1: str) -> int | None:
 
 def _cgroup_reclaimable() -> int:
     """Return the page cache that the container could give back."""
-    try:
-        lines = Path("/sys/fs/cgroup/memory.stat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
+    for name, figure in (("memory.stat", "inactive_file"), ("memory/memory.stat", "total_inactive_file")):
+        try:
+            lines = (CONTROL_GROUP / name).read_text(encoding="ascii").splitlines()
+        except OSError:
+            continue
+        return next((int(line.split()[1]) for line in lines if line.startswith(f"{figure} ")), 0)
+    return 0

@@ -134,11 +134,16 @@ class Plan:
             if data["schema"] != SCHEMA:
                 raise AuditionError(f"the plan has schema {data['schema']}; this version reads {SCHEMA}")
             blocks = [Block(**{**block, "cases": tuple(block["cases"])}) for block in data["blocks"]]
+            targets = tuple(Target(**target) for target in data["targets"])
+            cases = tuple(_case(case) for case in data["cases"])
+            named = {name for block in blocks for name in (block.target, *block.cases)}
+            if unknown := named - {target.id for target in targets} - {case.id for case in cases}:
+                raise KeyError(*sorted(unknown))
             return cls(
                 name=data["name"],
                 created_at=data["created_at"],
-                targets=tuple(Target(**target) for target in data["targets"]),
-                cases=tuple(_case(case) for case in data["cases"]),
+                targets=targets,
+                cases=cases,
                 settings=Settings(**data["settings"]),
                 blocks=tuple(blocks),
                 load_pattern=data["load_pattern"],

@@ -126,11 +126,11 @@ class RunDir:
             ) from None  # fmt: skip
         except OSError as error:
             raise write_error(error, self.path) from error
+        # The lock file stays: between its release and its removal another process could take it.
         try:
             yield RunWriter(self)
         finally:
             lock.release()
-            (self.path / _LOCK).unlink(missing_ok=True)
 
 
 class RunWriter:

@@ -13,7 +13,7 @@ from audition.bench.meters.memory import MemoryMeter
 from audition.bench.plan import Block, Case, Plan, Target
 from audition.bench.rundir import RunDir, RunWriter
 from audition.bench.sample import Load, Memory, Phase, Sample, measured
-from audition.engines.host import EngineProcess
+from audition.engines.host import EngineProcess, Reply
 from audition.engines.protocol import EngineDied, EngineError
 from audition.errors import AuditionError
 
@@ -36,6 +36,10 @@ class Listener(Protocol):
     def block_ended(self, load: Load) -> None:
         """A target was unloaded, or could not be loaded."""
         ...
+
+
+WARMUP_TOKENS = 16
+"""The most that a warm-up answer may have: it brings the engine to speed, and nothing of it is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,10 @@ def run_plan(
         for sample in samples:
             recorded.setdefault(sample.block, set()).add((sample.phase, sample.case))
         for number, block in enumerate(plan.blocks, start=1):
-            if block.id in ended:
+            seen = recorded.get(block.id, set())
+            if block.id in ended and all((r.phase, r.key) in seen for r in requests_of(plan, block)):
                 continue
             listener.block_started(block, number, len(plan.blocks))
-            seen = recorded.get(block.id, set())
             runner = _BlockRunner(plan, block, seen, _attempt(samples, block), writer, listener)
             load = runner.run(run.path / "logs", locate, free_memory)
             writer.add_load(load)
@@ -103,8 +107,9 @@ def requests_of(plan: Plan, block: Block) -> Iterator[Request]:
     for number in range(plan.settings.warmup):
         case = plan.cases[(number + 1) % len(plan.cases)]
         yield Request("warmup", case, case.id if plan.settings.warmup <= len(plan.cases) else f"{case.id}#{number}")
+    cases = {case.id: case for case in plan.cases}
     for case_id in block.cases:
-        yield Request("measured", plan.case(case_id), case_id)
+        yield Request("measured", cases[case_id], case_id)
 
 
 class _BlockRunner:
@@ -157,14 +162,10 @@ class _BlockRunner:
 
     def _ask_all(self, engine: EngineProcess) -> None:
         if self._prime:
-            engine.chat(
-                list(self._plan.cases[0].messages),
-                self._params(self._plan.cases[0]),
-                self._plan.settings.timeout_s,
-            )
+            self._ask(engine, Request("warmup", self._plan.cases[0], self._plan.cases[0].id))
         while self._todo:
             request = self._todo[0]
-            reply = engine.chat(list(request.case.messages), self._params(request.case), self._plan.settings.timeout_s)
+            reply = self._ask(engine, request)
             sample = measured(
                 reply,
                 target=self._target.id,
@@ -176,14 +177,16 @@ class _BlockRunner:
             )
             self._add(sample)
 
-    def _params(self, case: Case) -> dict[str, Any]:
+    def _ask(self, engine: EngineProcess, request: Request) -> Reply:
         settings = self._plan.settings
-        return {
-            "max_tokens": case.max_tokens or settings.max_tokens,
+        max_tokens = request.case.max_tokens or settings.max_tokens
+        params = {
+            "max_tokens": min(max_tokens, WARMUP_TOKENS) if request.phase == "warmup" else max_tokens,
             "temperature": settings.temperature,
             # With a temperature each round draws anew; without one every round must say the same.
             "seed": settings.seed if settings.deterministic else settings.seed + self._block.round,
         }
+        return engine.chat(list(request.case.messages), params, settings.timeout_s)
 
     def _failed(self, facts: dict[str, Any], error: AuditionError) -> Load:
         """Record the request that failed and those that could not be asked any more, then the load itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +33,9 @@ def list_(downloaded: bool, as_json: bool) -> None:
 
     store = Store()
     entries = [(spec, variant, store.find(variant)) for spec in load_catalog().values() for variant in spec.variants]
-    known = {variant.id for _, variant, _ in entries}
+    known = {found.manifest for _, _, found in entries if found}
     rows = [_facts(spec, variant, found) for spec, variant, found in entries if found or not downloaded]
-    rows += [_facts(None, None, found) for found in store.installed() if found.id not in known]
+    rows += [_facts(None, None, found) for found in store.installed() if found.manifest not in known]
     if as_json:
         output.print_json(rows)
         return
@@ -137,6 +138,7 @@ def rm(names: tuple[str, ...]) -> None:
 
 def _installed(names: tuple[str, ...]) -> tuple[Store, list[Installed]]:
     """Return the installed variants that these names stand for; all of them when there are no names."""
+    from audition import api
     from audition.errors import UsageError, nearest
     from audition.store.store import Store
 
@@ -151,6 +153,11 @@ def _installed(names: tuple[str, ...]) -> tuple[Store, list[Installed]]:
             for entry in entries
             if name.casefold() in (entry.id.casefold(), entry.id.casefold().partition(":")[0])
         ]
+        if not hits:
+            # The files may have been fetched under another name.
+            with contextlib.suppress(UsageError):
+                found = store.find(api.find_model(name)[1])
+                hits = [found] if found else []
         if not hits:
             known = [entry.id for entry in entries]
             raise UsageError(

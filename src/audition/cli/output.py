@@ -42,6 +42,15 @@ def print_json(data: Any) -> None:
     sys.stdout.write(dumps(data) + "\n")
 
 
+def say_problems(problems: list[str]) -> None:
+    """Say what is wrong with a suite's own checks; a long list is cut, the first few show the pattern."""
+    console = stderr()
+    for problem in problems[:5]:
+        console.print(f"note: {problem}", soft_wrap=True)
+    if len(problems) > 5:
+        console.print(f"note: and {len(problems) - 5} more like these")
+
+
 @contextmanager
 def download_progress() -> Iterator[Progress]:
     """Show downloads: a bar on a terminal, a plain line every few seconds elsewhere."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from audition import api
 from audition.cli import output
+from audition.quality.score import self_test
 
 if TYPE_CHECKING:
     from audition.bench.plan import Settings
@@ -27,6 +28,7 @@ def start(
 ) -> RunDir:
     """Download what is missing, measure, and show the result."""
     progress = output.RunProgress()
+    output.say_problems(self_test(suite))
     started: list[RunDir] = []
 
     def on_start(run: RunDir) -> None:

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,6 +63,8 @@ def _read(requests: BinaryIO, operations: queue.SimpleQueue[dict[str, Any]], can
             if message.get("op") == "cancel":
                 cancelled.set()
             else:
+                # Here and not where the operation starts: a `cancel` right behind it must not be lost.
+                cancelled.clear()
                 operations.put(message)
     finally:
         # The parent is gone. Native code may hold the main thread, so this does not ask it.
@@ -81,18 +83,15 @@ class _Child:
         operation = message.pop("op")
         try:
             answer = getattr(self, f"_{operation}")(**message)
-        except AuditionError as error:
-            answer = self._failure(error.code, error.message, error.fix)
-        except ImportError as error:
-            answer = self._failure("engine_unavailable", f"a package is missing: {error.name or error}")
-        except MemoryError:
-            answer = self._failure("insufficient_memory", "the engine ran out of memory")
         except Exception as error:  # noqa: BLE001 - an adapter may raise anything; it is reported by name
-            answer = self._failure("engine_error", f"{type(error).__name__}: {error}")
-        wire.send(self._replies, answer)
-
-    def _failure(self, code: str, message: str, fix: str | None = None) -> dict[str, Any]:
-        return {"error": {"code": code, "message": message, "fix": fix}}
+            answer = {"error": _failure(error)}
+        try:
+            wire.send(self._replies, answer)
+        except wire.WireError as error:
+            # What an adapter says of itself and of its answers can be anything.
+            failure = _failure(error)
+            unsaid = {**answer, "chunks": [], "finish": None, "failure": failure}
+            wire.send(self._replies, unsaid if operation == "chat" else {"error": failure})
 
     def _open(self, engine: str, log: str) -> dict[str, Any]:
         from audition.engines.registry import find_engine
@@ -104,31 +103,31 @@ class _Child:
         return {"import_ms": _ms_since(start), "describe": describe() if describe else {}}
 
     def _load(self, weights_path: str, settings: dict[str, Any]) -> dict[str, Any]:
+        log_start = self._log.stat().st_size if self._log is not None and self._log.exists() else 0
         start = time.perf_counter_ns()
         try:
             self._engine.load(weights_path, **_accepted(self._engine.load, settings))
         except AuditionError as error:
-            raise AuditionError(self._explained(error.message), code=error.code) from error
+            raise AuditionError(self._explained(error.message, log_start), code=error.code) from error
         except (MemoryError, ImportError):
             raise
         except Exception as error:
             raise AuditionError(f"{type(error).__name__}: {error}", code="load_failed") from error
         return {"load_ms": _ms_since(start)}
 
-    def _explained(self, message: str) -> str:
-        """Return the reason from the engine's own log where it can read one, else the message as it is."""
+    def _explained(self, message: str, log_start: int) -> str:
+        """Return the reason from what the engine has logged since, where it can read one, else the message as it is."""
         explain = getattr(self._engine, "explain_failure", None)
         if explain is None or self._log is None:
             return message
         try:
-            reason = explain(self._log.read_text(encoding="utf-8", errors="replace")[-20_000:])
+            reason = explain(_logged_since(log_start, self._log))
         except OSError:
             return message
         return str(reason) if reason else message
 
     def _chat(self, messages: list[dict[str, str]], params: dict[str, Any], stream: bool) -> dict[str, Any]:
         """Answer one request. Text is timestamped as it comes and sent only at the end, unless `stream` is asked."""
-        self.cancelled.clear()
         chunks: list[Chunk] = []
         finish: Finish | None = None
         error: dict[str, Any] | None = None
@@ -139,19 +138,20 @@ class _Child:
                 if isinstance(item, Finish):
                     finish = item
                     break
+                if not isinstance(item, Chunk) or not isinstance(item.text, str):
+                    raise TypeError(f"chat must give Chunk and Finish with text in str, not {item!r:.80}")
                 chunks.append(item)
                 if stream:
                     wire.send(self._replies, {"text": item.text, "reasoning": item.reasoning})
                 if self.cancelled.is_set():
                     break
-        except AuditionError as problem:
-            error = {"code": problem.code, "message": problem.message}
         except Exception as problem:  # noqa: BLE001 - as in serve; the text so far is kept
-            error = {"code": "engine_error", "message": f"{type(problem).__name__}: {problem}"}
+            error = _failure(problem)
         end_ns = time.perf_counter_ns()
-        close = getattr(answer, "close", None)
-        if close is not None:
-            close()
+        try:
+            answer.close()
+        except Exception as problem:  # noqa: BLE001 - as above
+            error = error or _failure(problem)
         return {
             "sent_ns": sent_ns,
             "end_ns": finish.at_ns if finish and finish.at_ns else end_ns,
@@ -169,14 +169,41 @@ class _Child:
         return {}
 
 
-def _answer(engine: Any, messages: list[dict[str, str]], params: dict[str, Any]) -> Iterator[Chunk | Finish]:
+def _logged_since(start: int, log: Path) -> str:
+    """Return the end of what has been logged since, once no more comes: native loggers write from threads."""
+    deadline = time.monotonic() + 2
+    size = start
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        before, size = size, log.stat().st_size
+        if before == size > start:
+            break
+    with log.open("rb") as stream:
+        stream.seek(max(start, size - 20_000))
+        return stream.read().decode("utf-8", errors="replace")
+
+
+def _failure(error: Exception) -> dict[str, str | None]:
+    """Return what the parent is told of an exception."""
+    if isinstance(error, AuditionError):
+        return {"code": error.code, "message": error.message, "fix": error.fix}
+    if isinstance(error, ImportError):
+        return {"code": "engine_unavailable", "message": f"a package is missing: {error.name or error}", "fix": None}
+    if isinstance(error, MemoryError):
+        return {"code": "insufficient_memory", "message": "the engine ran out of memory", "fix": None}
+    return {"code": "engine_error", "message": f"{type(error).__name__}: {error}", "fix": None}
+
+
+def _answer(
+    engine: Any, messages: list[dict[str, str]], params: dict[str, Any]
+) -> Generator[Chunk | Finish, None, None]:
     """Return what the engine yields for these messages, in one shape for every kind of adapter."""
     if hasattr(engine, "chat"):
         yield from engine.chat(messages, **params)
         return
     # An adapter with only `generate` takes one string: it is given the conversation's text, without a template.
     result = engine.generate("\n\n".join(message["content"] for message in messages), **params)
-    for text in [result] if isinstance(result, str) else result:
+    for text in result if isinstance(result, Iterable) and not isinstance(result, str | bytes) else [result]:
         if not isinstance(text, str):
             raise TypeError(f"generate must give str, not {type(text).__name__}")
         yield Chunk(text, time.perf_counter_ns())

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Self, cast
 
 from audition.engines import wire
 from audition.engines.protocol import Chunk, EngineDied, EngineError, Finish
+from audition.store.blobs import disk_error
 
 OPEN_TIMEOUT_S = 120.0
 LOAD_TIMEOUT_S = 900.0
@@ -77,12 +78,17 @@ class EngineProcess:
         Raises:
             EngineError: The engine cannot be imported here.
             EngineDied: The process ended or hung while it started.
+            AuditionError: The log cannot be written.
         """
         self.engine = engine
         self._log_path = log
-        log.parent.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter_ns()
-        with log.open("ab") as stream:
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            stream = log.open("ab")
+        except OSError as error:
+            raise disk_error(error, log.parent) from error
+        with stream:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "audition.engines.child"],
                 stdin=subprocess.PIPE,
@@ -134,19 +140,16 @@ class EngineProcess:
             on_text: Called with text and `reasoning` as they arrive; not for measuring, the pipe costs time.
 
         Raises:
+            EngineError: The request is too long for the pipe.
             EngineDied: The process crashed, or did not even stop when it was told to.
         """
         self._send({"op": "chat", "messages": messages, "params": params, "stream": on_text is not None})
         try:
-            answer = self._answer(timeout_s, on_text)
-        except queue.Empty:
-            self._send({"op": "cancel"})
-            answer = self._answer_or_kill(CANCEL_GRACE_S, on_text)
-        except KeyboardInterrupt:
-            # Stop the generation, so that the next request does not wait behind it.
-            with contextlib.suppress(EngineDied):
-                self._send({"op": "cancel"})
-                self._answer_or_kill(CANCEL_GRACE_S, None)
+            answer = self._answer_or_cancel(timeout_s, on_text)
+        except EngineDied:
+            raise
+        except BaseException:  # Ctrl-C, or `on_text` failed
+            self._abandon()
             raise
         failure = answer["failure"]
         return Reply(
@@ -195,12 +198,14 @@ class EngineProcess:
     def _send(self, message: dict[str, Any]) -> None:
         try:
             wire.send(self._pipe, message)
+        except wire.WireError as error:
+            raise EngineError(f"{self.engine} cannot be asked this: {error}", code="invalid_request") from error
         except (OSError, ValueError) as error:
             raise self._crashed() from error
 
     def _ask(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         self._send(message)
-        answer = self._answer_or_kill(timeout_s, None)
+        answer = self._answer_or_kill(timeout_s, None, "did not answer")
         if "error" in answer:
             error = answer["error"]
             raise EngineError(f"{self.engine}: {error['message']}", code=error["code"], fix=error["fix"])
@@ -218,34 +223,57 @@ class EngineProcess:
             if on_text is not None:
                 on_text(answer["text"], answer["reasoning"])
 
-    def _answer_or_kill(self, timeout_s: float, on_text: Callable[[str, bool], None] | None) -> dict[str, Any]:
+    def _answer_or_kill(
+        self, timeout_s: float, on_text: Callable[[str, bool], None] | None, what: str
+    ) -> dict[str, Any]:
         try:
             return self._answer(timeout_s, on_text)
         except queue.Empty:
             self._process.kill()
             self._process.wait()
             raise EngineDied(
-                f"{self.engine} did not answer for {timeout_s:.0f} s and was ended",
+                f"{self.engine} {what} within {timeout_s:.0f} s and was ended",
                 fix=f"its log: {self._log_path}",
                 code="engine_hung",
             ) from None
 
-    def _crashed(self) -> EngineDied:
+    def _answer_or_cancel(self, timeout_s: float, on_text: Callable[[str, bool], None] | None) -> dict[str, Any]:
         try:
-            status = self._process.wait(timeout=5)
+            return self._answer(timeout_s, on_text)
+        except queue.Empty:
+            self._send({"op": "cancel"})
+            return self._answer_or_kill(CANCEL_GRACE_S, on_text, "did not stop")
+
+    def _abandon(self) -> None:
+        """Stop a generation that nobody waits for any more, so that its answer is not taken for the next one's."""
+        try:
+            self._send({"op": "cancel"})
+            self._answer_or_kill(CANCEL_GRACE_S, None, "did not stop")
+        except EngineDied:
+            pass
+        except BaseException:  # Ctrl-C a second time
+            self._process.kill()
+            raise
+
+    def _crashed(self) -> EngineDied:
+        """Return why nothing comes from the process any more, once it has ended."""
+        try:
+            what = _ended(self._process.wait(timeout=5))
         except subprocess.TimeoutExpired:
             self._process.kill()
-            status = self._process.wait()
-        if status < 0:
-            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-            what = f"was ended by {name}"
-            if name == "SIGKILL":
-                what += " (the system does that when memory runs out)"
-        else:
-            what = f"ended by itself with status {status}"
+            self._process.wait()
+            what = "closed its pipe and was ended"
         return EngineDied(
             f"the process of {self.engine} {what}", fix=f"its log: {self._log_path}", code="engine_crashed"
         )
+
+
+def _ended(status: int) -> str:
+    if status >= 0:
+        return f"ended by itself with status {status}"
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    hint = " (the system does that when memory runs out)" if name == "SIGKILL" else ""
+    return f"was ended by {name}{hint}"
 
 
 def probe(engine: str, log: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _CODES = {
     "exceed_context_size_error": "context_length_exceeded",
     "invalid_request_error": "invalid_request",
 }
+_REFUSAL = "error loading model: "
 
 
 class LlamaCpp:
@@ -82,8 +83,13 @@ class LlamaCpp:
 
     def explain_failure(self, log: str) -> str | None:
         """Return the reason that llama.cpp wrote to its log when a load failed."""
-        reasons = re.findall(r"error loading model: (.+)", log) or re.findall(r" E \S+: (.+)", log)
-        return str(reasons[0]).strip() if reasons else None
+        errors: list[str] = [line.strip() for line in re.findall(r" E \S+: (.+)", log)]
+        for number, line in enumerate(errors):
+            if line.startswith(_REFUSAL):
+                # About some files it only says here that it could not load them, and why in the line before.
+                vague = line.startswith(f"{_REFUSAL}llama_model_loader: failed to load model from")
+                return errors[number - 1] if vague and number else line.removeprefix(_REFUSAL)
+        return errors[0] if errors else None
 
     def listening_address(self) -> str:
         """Return the address of the inner listener, so that a test can knock on it."""

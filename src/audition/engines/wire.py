@@ -11,13 +11,22 @@ _LENGTH = struct.Struct(">I")
 
 
 class WireError(Exception):
-    """The other side sent something that is not a frame."""
+    """Something is not a frame: what the other side sent, or what was to be sent."""
 
 
 def send(stream: BinaryIO, message: dict[str, Any]) -> None:
-    """Write one message and flush it."""
-    # ASCII, because a model can emit half of a surrogate pair, and that has no UTF-8.
-    payload = json.dumps(message, ensure_ascii=True).encode("ascii")
+    """Write one message and flush it.
+
+    Raises:
+        WireError: It is not JSON, or longer than a frame may be; nothing has been written.
+    """
+    try:
+        # ASCII, because a model can emit half of a surrogate pair, and that has no UTF-8.
+        payload = json.dumps(message, ensure_ascii=True, allow_nan=False).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WireError(f"a message is not JSON: {error}") from error
+    if len(payload) > MAX_FRAME:
+        raise WireError(f"a message of {len(payload)} bytes is too long")
     stream.write(_LENGTH.pack(len(payload)) + payload)
     stream.flush()
 
@@ -41,7 +50,7 @@ def receive(stream: BinaryIO) -> dict[str, Any] | None:
         raise WireError("a frame is cut")
     try:
         message = json.loads(payload)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WireError("a frame is not JSON") from error
     if not isinstance(message, dict):
         raise WireError("a frame is not an object")

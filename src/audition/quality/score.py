@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from audition.bench.plan import Case
-from audition.quality.cases import Suite
 from audition.quality.checks import Answer, BuiltCheck, Outcome, build_check
 from audition.quality.checks.terms import fold
 from audition.quality.reasoning import Split, split_reasoning
 from audition.text import one_line
+
+if TYPE_CHECKING:
+    from audition.quality.cases import Suite
 
 FAILURES = {
     "failed": "the request failed",

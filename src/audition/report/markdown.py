@@ -8,15 +8,17 @@ from typing import Any
 
 from audition.bench.plan import Plan
 from audition.bench.sample import Sample
-from audition.pick.decide import Pick
-from audition.report.figures import UNKNOWN, duration, figure, interval, size
+from audition.pick.decide import MEMORY_RESOLUTION_BYTES, Pick
+from audition.report.figures import UNKNOWN, counted, duration, figure, interval, marked, size
 from audition.report.table import COLUMNS, rows, why_no_p95
-from audition.summary.metrics import METRICS, Metric
+from audition.summary.metrics import METRICS, Metric, metric
 from audition.summary.summarize import number
 from audition.text import one_line, printable
 
 FILE_NAME = "benchmark_report.md"
 _ANSWER_LIMIT = 600
+# An underscore inside a word is only an underscore, and a hash sign is markup only where a word would begin.
+_MARKUP = re.compile(r"[\\`*{}\[\]<>|~&$]|_(?![^\W_])|(?<![^\W_])_|(?<!\S)#")
 
 
 def render(
@@ -30,7 +32,7 @@ def render(
         _table(summary),
         _highlights(summary),
         _guards(summary),
-        _by_case(summary),
+        _by_case(plan, summary),
         _answers(plan, summary, samples),
         _formulas(summary),
         _provenance(plan, host),
@@ -42,11 +44,16 @@ def _intro(plan: Plan, host: dict[str, Any], summary: dict[str, Any]) -> str:
     machine = host["machine"]
     settings = plan.settings
     mode = "deterministic (temperature 0)" if settings.deterministic else f"temperature {settings.temperature}"
+    cores, memory = machine["cores_logical"], machine["memory_total_bytes"]
+    hardware = [
+        _cell(machine["cpu"] or "an unnamed processor"),
+        counted(cores, "core") if cores else "an unknown number of cores",
+        f"{size(memory)} of memory" if memory else "an unknown amount of memory",
+    ]
     text = (
-        f"{len(plan.targets)} target(s), {len(plan.cases)} cases, {settings.rounds} round(s), {mode}, at most "
-        f"{settings.max_tokens} tokens an answer, one request at a time. Measured {plan.created_at} on "
-        f"{_cell(machine['cpu'] or 'an unnamed processor')}, {machine['cores_logical']} cores, "
-        f"{size(machine['memory_total_bytes'])} of memory."
+        f"{counted(len(plan.targets), 'target')}, {counted(len(plan.cases), 'case')}, "
+        f"{counted(settings.rounds, 'round')}, {mode}, at most {settings.max_tokens} tokens an answer, one request at "
+        f"a time. Planned {_cell(plan.created_at)}, measured on {', '.join(hardware)}."
     )
     if not summary["complete"]:
         text += "\n\n**This run is not complete:** some blocks of its plan have not been run."
@@ -56,22 +63,25 @@ def _intro(plan: Plan, host: dict[str, Any], summary: dict[str, Any]) -> str:
 def _pick(pick: Pick | None) -> str:
     if pick is None:
         return ""
+    demands = pick.constraints.demands()
+    points = [f"- Demanded: {_cell(', '.join(demands))}."] if demands else []
+    points += [f"- Not {_code(loser.target)}: {_cell(loser.sentence)}." for loser in pick.losers]
+    points += [f"- Note: {_cell(note)}." for note in pick.notes]
     lines = ["## Pick", "", f"**{_cell(pick.sentence)}**"]
-    lines += [f"- Not `{_code(loser.target)}`: {_cell(loser.sentence)}." for loser in pick.losers]
-    lines += [f"- Note: {_cell(note)}." for note in pick.notes]
-    return "\n".join([*lines[:3], "", *lines[3:]] if len(lines) > 3 else lines)
+    return "\n".join([*lines, "", *points] if points else lines)
 
 
 def _table(summary: dict[str, Any]) -> str:
     lines = ["## Results", "", *_grid(["Target", *(header for header, _ in COLUMNS)], rows(summary)), ""]
-    lines.append(
-        "TTFT, latency and decode rate are medians over requests, load time is the median over loads, peak memory the "
-        "largest seen. `!` marks a figure that a guard's finding taints (see below); "
+    legend = [
+        "TTFT, latency and decode rate are medians over requests, p95 is that of the latency, load time is the median "
+        "over loads, peak memory the largest seen. `!` marks a figure that a guard's finding taints (see below); "
         f"{UNKNOWN} means unknown, never zero."
-    )
+    ]
     reason = why_no_p95(summary)
     if reason:
-        lines.append(f"No p95: {reason}.")
+        legend.append(f"No p95 ({_cell(reason)}).")
+    lines.append(" ".join(legend))
     detail = []
     for target in summary["targets"]:
         cells = [_interval_cell(target["metrics"][tag]) for tag in ("ttft", "latency", "decode_tps")]
@@ -83,22 +93,24 @@ def _table(summary: dict[str, Any]) -> str:
         "Decode tok/s, 95 % interval",
         "Quality, 95 % interval",
     ]
-    more = [[target["id"], *(figure(target["metrics"][tag]) for tag in _RESOURCES)] for target in summary["targets"]]
-    resources = ["Target", *(_metric(tag).header for tag in _RESOURCES)]
+    more = [[target["id"], *(marked(target["metrics"][tag]) for tag in _RESOURCES)] for target in summary["targets"]]
+    resources = ["Target", *(_titled(metric(tag)) for tag in _RESOURCES)]
     return "\n".join([*lines, "", *_grid(header, detail), "", *_grid(resources, more)])
 
 
 _RESOURCES = (
-    "load_time",
     "first_request",
-    "peak_memory",
+    "prefill_tps",
+    "throughput",
+    "completion_tokens",
     "peak_memory_anonymous",
     "memory_after_unload",
-    "disk",
-    "throughput",
-    "prefill_tps",
-    "completion_tokens",
 )
+
+
+def _titled(about: Metric) -> str:
+    """Return a column's header; milliseconds and bytes are written with each figure."""
+    return {"tokens/s": f"{about.header} tok/s", "tokens": f"{about.header}, tokens"}.get(about.unit, about.header)
 
 
 def _highlights(summary: dict[str, Any]) -> str:
@@ -109,37 +121,44 @@ def _highlights(summary: dict[str, Any]) -> str:
         if target["status"] in ("ok", "partly failed") and not any(f["disqualifies"] for f in target["findings"])
     ]
     lines = ["## Highlights", ""]
-    left_out = [target["id"] for target in summary["targets"] if target not in usable]
     if len(usable) < 2:
-        lines.append(
-            "There are not two usable targets to compare." if not usable else f"Only `{usable[0]['id']}` is usable."
-        )
+        only = f"Only {_code(usable[0]['id'])} is usable" if usable else "No target is usable"
+        lines.append(f"{only}: there is nothing to compare.")
     else:
         lines += [_leader(usable, tag) for tag in ("ttft", "latency", "decode_tps", "load_time", "peak_memory", "disk")]
+    left_out = [_code(target["id"]) for target in summary["targets"] if target not in usable]
     if left_out:
-        lines.append(
-            f"- Left out, because they failed or their answers are unusable: {', '.join(f'`{i}`' for i in left_out)}."
-        )
+        lines += ["", f"Left out, because they failed or their answers are unusable: {', '.join(left_out)}."]
     return "\n".join(lines)
 
 
 def _leader(targets: list[dict[str, Any]], tag: str) -> str:
-    about = _metric(tag)
+    about = metric(tag)
+    sign = 1 if about.better == "lower" else -1
     known = [target for target in targets if target["metrics"][tag]["value"] is not None]
     if len(known) < 2:
-        return f"- {about.header}: not known for two targets."
+        return f"- {about.header}: known for fewer than two targets."
+    known.sort(key=lambda target: sign * number(target["metrics"][tag]["value"]))
+    best, second = known[0], known[1]
+    facts = f"{marked(best['metrics'][tag])} against {marked(second['metrics'][tag])} of {_code(second['id'])}"
+    shown = [_shown_better(about, best["metrics"][tag], target["metrics"][tag]) for target in known[1:]]
+    if all(shown):
+        return f"- {about.header}: {_code(best['id'])} leads, {facts}."
+    if None in shown:
+        return f"- {about.header}: {_code(best['id'])} has {facts}, but the sample is too small for an interval."
+    return f"- {about.header}: no difference shown ({_code(best['id'])} has {facts})."
+
+
+def _shown_better(about: Metric, best: dict[str, Any], other: dict[str, Any]) -> bool | None:
+    """Return whether a figure is shown to be better than another: None when the sample is too small to tell."""
+    if best["statistic"] != "median":
+        margin = MEMORY_RESOLUTION_BYTES if about.tag == "peak_memory" else 0.0
+        return abs(number(best["value"]) - number(other["value"])) > margin
+    near, far = ("high", "low") if about.better == "lower" else ("low", "high")
+    if best[near] is None or other[far] is None:
+        return None
     sign = 1 if about.better == "lower" else -1
-    ordered = sorted(known, key=lambda target: sign * number(target["metrics"][tag]["value"]))
-    best, second = ordered[0]["metrics"][tag], ordered[1]["metrics"][tag]
-    facts = f"{figure(best)} against {figure(second)} of `{ordered[1]['id']}`"
-    if best["statistic"] == "median":
-        ends = [(m["low"], m["high"]) for m in (best, second)]
-        if any(end is None for pair in ends for end in pair):
-            return f"- {about.header}: {facts} by `{ordered[0]['id']}`, but the sample is too small for an interval."
-        inner = ("high", "low") if about.better == "lower" else ("low", "high")
-        if sign * number(best[inner[0]]) >= sign * number(second[inner[1]]):
-            return f"- {about.header}: no difference shown ({facts})."
-    return f"- {about.header}: `{ordered[0]['id']}` leads, {facts}."
+    return sign * number(best[near]) < sign * number(other[far])
 
 
 def _guards(summary: dict[str, Any]) -> str:
@@ -149,19 +168,21 @@ def _guards(summary: dict[str, Any]) -> str:
             taints = ", ".join(finding["taints"])
             grave = " **It must not be picked.**" if finding["disqualifies"] else ""
             lines.append(
-                f"- `{target['id']}`, {finding['code']}: {_cell(finding['sentence'])} (taints {taints}).{grave}"
+                f"- {_code(target['id'])}, {finding['code']}: {_cell(finding['sentence'])} (taints {taints}).{grave}"
             )
         for error in target["errors"]:
             message = _cell(one_line(error["message"]))
-            lines.append(f"- `{target['id']}`, {error['code']}: {message} ({error['requests']} requests).")
+            requests = counted(error["requests"], "request")
+            lines.append(f"- {_code(target['id'])}, {_cell(error['code'])}: {message} ({requests}).")
     return "\n".join(["## Guards and errors", "", *(lines or ["No guard found anything, and nothing failed."])])
 
 
-def _by_case(summary: dict[str, Any]) -> str:
-    header = ["Case", *(f"{target['id']}" for target in summary["targets"])]
-    body = []
-    for case in summary["targets"][0]["by_case"]:
-        body.append([case, *(_case_cell(target["by_case"][case]) for target in summary["targets"])])
+def _by_case(plan: Plan, summary: dict[str, Any]) -> str:
+    header = ["Case", *(target["id"] for target in summary["targets"])]
+    # In the plan's order: a summary that was read from its file has its keys sorted.
+    body = [
+        [case.id, *(_case_cell(target["by_case"][case.id]) for target in summary["targets"])] for case in plan.cases
+    ]
     text = "Median latency (smallest to largest over the rounds), then the score of the answers."
     return "\n".join(["## Every prompt", "", text, "", *_grid(header, body)])
 
@@ -187,13 +208,14 @@ def _answers(plan: Plan, summary: dict[str, Any], samples: Sequence[Sample]) -> 
         lines += ["", f"### {_cell(case.id)}", "", _quoted(case.prompt)]
         for target in summary["targets"]:
             answer = first.get((target["id"], case.id))
-            lines += ["", f"`{target['id']}`" + _ending(answer), "", _quoted(answer.text if answer else "")]
+            lines += ["", _code(target["id"]) + _ending(answer)]
+            lines += ["", _quoted(answer.text)] if answer else []
     return "\n".join(lines)
 
 
 def _ending(sample: Sample | None) -> str:
     if sample is None:
-        return " was not asked"
+        return " (not asked)"
     return {"ok": "", "truncated": " (cut at the token limit)"}.get(sample.status, f" ({sample.status})")
 
 
@@ -222,23 +244,24 @@ def _provenance(plan: Plan, host: dict[str, Any]) -> str:
         "",
         f"- Audition {machine['audition']}, Python {machine['python']}, {machine['os']} {_cell(machine['os_release'])} "
         f"({machine['architecture']}).",
-        f"- Order of targets and cases shuffled with seed {plan.settings.seed}; {len(plan.blocks)} loads, each with a "
-        f"first request and {plan.settings.warmup} warm-up request(s) that are kept apart.",
+        f"- Order of targets and cases shuffled with seed {plan.settings.seed}; {counted(len(plan.blocks), 'load')}, "
+        f"each with a first request and {counted(plan.settings.warmup, 'warm-up request')}, which are kept apart; at "
+        f"most {plan.settings.timeout_s:g} s a request.",
     ]
     for name, about in sorted(host["engines"].items()):
-        lines.append(
-            f"- Engine `{name}`: {_cell(str(about.get('package', 'unknown')))}, device {about.get('device', 'cpu')}."
-        )
+        package, device = str(about.get("package", "version unknown")), str(about.get("device", "device unknown"))
+        lines.append(f"- Engine {_code(name)}: {_cell(package)}, {_cell(device)}.")
     for target in plan.targets:
-        settings = ", ".join(f"{key} {value}" for key, value in sorted(target.settings.items()))
-        lines.append(
-            f"- `{target.id}`: {target.format} {target.quantization or ''}, {settings}, sha256 `{target.digest}`."
-        )
+        facts = [target.format, target.quantization or "quantization unknown"]
+        facts += [f"{key} {value}" for key, value in sorted(target.settings.items())]
+        source = host.get("models", {}).get(target.variant, {}).get("source")
+        facts += [f"from {source}"] if source else []
+        lines.append(f"- {_code(target.id)}: {_cell(', '.join(facts))}, sha256 {_code(target.digest)}.")
     return "\n".join(lines)
 
 
-def _interval_cell(metric: dict[str, Any]) -> str:
-    return f"{figure(metric)} {interval(metric)}".strip() if metric["value"] is not None else metric["reason"]
+def _interval_cell(entry: dict[str, Any]) -> str:
+    return f"{figure(entry)} {interval(entry)}".strip() if entry["value"] is not None else entry["reason"]
 
 
 def _quality_interval(target: dict[str, Any]) -> str:
@@ -246,10 +269,6 @@ def _quality_interval(target: dict[str, Any]) -> str:
     if quality["score"] is None:
         return str(quality["reason"])
     return f"{quality['score']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}], {quality['cases']} cases"
-
-
-def _metric(tag: str) -> Metric:
-    return next(metric for metric in METRICS if metric.tag == tag)
 
 
 def _grid(header: list[str], body: list[list[str]]) -> list[str]:
@@ -260,8 +279,10 @@ def _grid(header: list[str], body: list[list[str]]) -> list[str]:
 def _cell(text: str) -> str:
     """Return text that is only text in Markdown: one line, no markup, no HTML."""
     flat = " ".join(printable(text).split())
-    return re.sub(r"([\\`*_{}\[\]<>|])", r"\\\1", flat)
+    return _MARKUP.sub(r"\\\g<0>", flat)
 
 
 def _code(text: str) -> str:
-    return printable(text).replace("`", "'")
+    """Return text as a code span, in which nothing is markup."""
+    flat = " ".join(printable(text).split()).replace("`", "'")
+    return f"`{flat or ' '}`"

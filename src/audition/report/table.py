@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from audition.report.figures import figure, marked, quality
+from audition.report.figures import UNKNOWN, figure, marked, quality
 
 Column = tuple[str, Callable[[dict[str, Any]], str]]
 
@@ -16,6 +16,8 @@ def _metric(tag: str, end: str = "value") -> Callable[[dict[str, Any]], str]:
 
 def _answered(target: dict[str, Any]) -> str:
     requests = target["requests"]
+    if not requests["measured"]:
+        return UNKNOWN
     return f"{requests['ok'] + requests['truncated']}/{requests['measured']}"
 
 
@@ -39,6 +41,9 @@ def rows(summary: dict[str, Any]) -> list[list[str]]:
 
 
 def why_no_p95(summary: dict[str, Any]) -> str | None:
-    """Return the reason for the dashes in the p95 column, once for all targets."""
-    reasons = [target["metrics"]["latency"]["p95_reason"] for target in summary["targets"]]
-    return next((reason for reason in reasons if reason), None)
+    """Return the reason for the dashes in the p95 column: once when it is the same for all targets, else each one's."""
+    reasons: dict[str, str | None] = {t["id"]: t["metrics"]["latency"]["p95_reason"] for t in summary["targets"]}
+    known = {target: reason for target, reason in reasons.items() if reason}
+    if len(known) == len(reasons) and len(set(known.values())) == 1:
+        return next(iter(known.values()))
+    return "; ".join(f"{target}: {reason}" for target, reason in known.items()) or None

@@ -6,10 +6,12 @@ import csv
 import io
 from typing import Any
 
-from audition.summary.metrics import METRICS
+from audition.summary.metrics import METRICS, Metric
+from audition.text import one_line
 
 FILE_NAME = "benchmark_report.csv"
 _ABOUT = ("id", "model", "variant", "engine", "device", "licence", "licence_class", "status")
+_FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
 
 
 def render(summary: dict[str, Any]) -> str:
@@ -17,7 +19,7 @@ def render(summary: dict[str, Any]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     ends = ("value", "low", "high", "p95", "n")
-    header = [f"{metric.tag}_{end}_{metric.unit.replace('/', '_per_')}" for metric in METRICS for end in ends]
+    header = [_column(metric, end) for metric in METRICS for end in ends]
     quality = ["quality_score", "quality_low", "quality_high", "quality_cases"]
     counts = [f"requests_{name}" for name in ("measured", "ok", "truncated", "failed", "timeout")]
     writer.writerow([*_ABOUT, *quality, *counts, *header, "findings"])
@@ -34,7 +36,12 @@ def render(summary: dict[str, Any]) -> str:
     return stream.getvalue()
 
 
+def _column(metric: Metric, end: str) -> str:
+    """Return a column's name: a figure carries its unit, a count has none."""
+    return f"{metric.tag}_n" if end == "n" else f"{metric.tag}_{end}_{metric.unit.replace('/', '_per_')}"
+
+
 def _text(value: str | None) -> str:
-    """Return text that a spreadsheet does not take for a formula."""
-    text = value or ""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
+    """Return one line of printable text that a spreadsheet does not take for a formula."""
+    text = one_line(value or "", 1000)
+    return f"'{text}" if text.startswith(_FORMULA) else text

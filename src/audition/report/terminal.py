@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from audition.pick.decide import Pick
+from audition.report.figures import counted
 from audition.report.table import COLUMNS, rows, why_no_p95
-from audition.text import printable
+from audition.text import one_line, printable
+
+_ANY_WIDTH = 10_000
 
 
 def show(console: Console, summary: dict[str, Any], pick: Pick | None) -> None:
@@ -20,7 +23,7 @@ def show(console: Console, summary: dict[str, Any], pick: Pick | None) -> None:
 
 def render(summary: dict[str, Any], pick: Pick | None) -> RenderableType:
     """Return table, guards and pick as one renderable."""
-    parts: list[RenderableType] = [_table(summary, pick)]
+    parts: list[RenderableType] = [_Results(summary, pick)]
     notes = _notes(summary)
     if notes:
         parts += [Text(), *notes]
@@ -33,29 +36,67 @@ def render_pick(pick: Pick) -> list[RenderableType]:
     """Return the decision: a sentence, a line per loser, and what to know."""
     style = "bold green" if pick.target else "bold yellow"
     lines: list[RenderableType] = [Text(printable(pick.sentence), style=style)]
+    demands = pick.constraints.demands()
+    if demands:
+        lines.append(Text(f"  demanded: {', '.join(demands)}.", style="dim"))
     for loser in pick.losers:
-        lines.append(Text.assemble(("  not ", "dim"), (loser.target, "bold"), f": {printable(loser.sentence)}."))
-    lines += [Text(f"  note: {note}.", style="dim") for note in pick.notes]
+        name = (one_line(loser.target), "bold")
+        lines.append(Text.assemble(("  not ", "dim"), name, f": {printable(loser.sentence)}."))
+    lines += [Text(f"  note: {printable(note)}.", style="dim") for note in pick.notes]
     return lines
 
 
-def _table(summary: dict[str, Any], pick: Pick | None) -> Table:
-    settings = summary["settings"]
-    mode = "deterministic" if settings["deterministic"] else f"temperature {settings['temperature']}"
-    table = Table(
-        title=f"{printable(summary['name'])}: {summary['cases']} cases, {settings['rounds']} rounds, {mode}",
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
-    )
-    table.add_column("Target", overflow="fold", min_width=16)
-    for header, _ in COLUMNS:
-        numeric = header != "Licence"
-        table.add_column(header, justify="right" if numeric else "left", no_wrap=numeric)
-    for row in rows(summary):
-        style = "green" if pick is not None and row[0] == pick.target else None
-        table.add_row(*(Text(cell) for cell in row), style=style)
-    return table
+class _Results:
+    """The main table; on its side and a few targets at a time where the terminal is too narrow for all columns.
+
+    A squeezed table cuts figures short, and a figure cut short is a wrong figure.
+    """
+
+    def __init__(self, summary: dict[str, Any], pick: Pick | None) -> None:
+        settings = summary["settings"]
+        mode = "deterministic" if settings["deterministic"] else f"temperature {settings['temperature']}"
+        cases, rounds = counted(summary["cases"], "case"), counted(settings["rounds"], "round")
+        self._title = Text(f"{one_line(summary['name'])}: {cases}, {rounds}, {mode}", style="bold")
+        self._rows = [[one_line(cell) for cell in row] for row in rows(summary)]
+        self._picked = one_line(pick.target) if pick is not None and pick.target else None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        def fits(table: Table) -> bool:
+            free = options.update(max_width=_ANY_WIDTH)
+            return console.measure(table, options=free).maximum <= options.max_width
+
+        yield self._title
+        table = self._upright()
+        if fits(table):
+            yield table
+            return
+        left = self._rows
+        while left:
+            n = max((n for n in range(1, len(left) + 1) if fits(self._sideways(left[:n]))), default=1)
+            yield self._sideways(left[:n])
+            left = left[n:]
+
+    def _upright(self) -> Table:
+        table = Table(header_style="bold")
+        table.add_column("Target")
+        for header, _ in COLUMNS:
+            table.add_column(header, justify="left" if header == "Licence" else "right")
+        for row in self._rows:
+            table.add_row(*map(Text, row), style=self._style(row))
+        return table
+
+    def _sideways(self, targets: list[list[str]]) -> Table:
+        table = Table(header_style="bold")
+        table.add_column("Target")
+        for row in targets:
+            # The engine and the device on a line of their own.
+            table.add_column(Text(row[0].replace("/", "\n/", 1)), style=self._style(row), overflow="fold")
+        for index, (header, _) in enumerate(COLUMNS, start=1):
+            table.add_row(header, *(Text(row[index]) for row in targets))
+        return table
+
+    def _style(self, row: list[str]) -> str | None:
+        return "green" if row[0] == self._picked else None
 
 
 def _notes(summary: dict[str, Any]) -> list[RenderableType]:
@@ -65,16 +106,16 @@ def _notes(summary: dict[str, Any]) -> list[RenderableType]:
     for target in summary["targets"]:
         findings = target["findings"]
         if findings or target["errors"]:
-            lines.append(Text(target["id"], style="bold"))
+            lines.append(Text(one_line(target["id"]), style="bold"))
         for finding in findings:
             style = "red" if finding["disqualifies"] else "yellow"
-            lines.append(Text.assemble((f"  ! {finding['code']}: ", style), finding["sentence"]))
+            lines.append(Text.assemble((f"  ! {finding['code']}: ", style), printable(finding["sentence"])))
         for error in target["errors"]:
-            text = f"{error['code']} ({error['requests']} requests): "
-            lines.append(Text.assemble((f"  {text}", "red"), printable(error["message"])))
+            text = f"{one_line(error['code'])} ({counted(error['requests'], 'request')}): "
+            lines.append(Text.assemble((f"  {text}", "red"), one_line(error["message"])))
     if any(target["findings"] for target in summary["targets"]):
         lines.append(Text("! marks the figures that a guard's finding taints.", style="dim"))
     reason = why_no_p95(summary)
     if reason:
-        lines.append(Text(f"No p95: {reason}.", style="dim"))
+        lines.append(Text(f"No p95 ({printable(reason)}).", style="dim"))
     return lines

@@ -72,7 +72,7 @@ def _type_7(ordered: Sequence[float], q: float) -> float:
         return float(np.quantile(np.asarray(ordered), q, method="linear"))
     position = q * (len(ordered) - 1)
     below, above = ordered[math.floor(position)], ordered[math.ceil(position)]
-    if below == above or position == math.floor(position):
+    if below == above:
         return below
     return math.inf if math.isinf(above) else below + (position - math.floor(position)) * (above - below)
 

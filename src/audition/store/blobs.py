@@ -59,6 +59,7 @@ class Blobs:
         sha256: str | None,
         check: Callable[[Path], None],
         progress: Progress = no_progress,
+        partials: Path | None = None,
     ) -> StoredFile:
         """Write bytes to a partial file, verify them, and only then give the file its final name.
 
@@ -69,12 +70,13 @@ class Blobs:
             sha256: Digest expected, or None when the content is its own identity (a person's own file).
             check: Looks into the complete file, and raises when it is not what it should be.
             progress: Told after every chunk.
+            partials: Where the file lies until then, on the same disk; None takes the folder of the blobs.
 
         Raises:
             AuditionError: `disk_full`, or `digest_mismatch` when size or digest differ from what was promised.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        handle, partial_name = tempfile.mkstemp(prefix="partial-", dir=self.root)
+        handle, partial_name = tempfile.mkstemp(prefix="partial-", dir=partials or self.root)
         partial = Path(partial_name)
         try:
             digest, done = hashlib.sha256(), 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,10 @@ class Store:
         self.blobs = Blobs(self.root / "blobs")
 
     def find(self, variant: Variant) -> Installed | None:
-        """Return the installed variant, or None when it is absent, incomplete, or its source file has changed."""
+        """Return the installed variant, or None when it is absent, incomplete, or not what is asked for any more.
+
+        The last is so when the source's file has changed, or the catalog promises other bytes than these.
+        """
         manifest = self._manifest_path(variant)
         if not manifest.is_file():
             return None
@@ -76,7 +79,13 @@ class Store:
         fingerprint = source_of(variant).fingerprint(variant)
         if fingerprint is not None and fingerprint != self._raw(manifest).get("fingerprint"):
             return None
-        return installed if self._complete(installed) else None
+        promised = {file.sha256 for file in variant.files if file.sha256}
+        if not promised <= {file.sha256 for file in installed.files}:
+            return None
+        if not self._complete(installed):
+            return None
+        # The same bytes may have been fetched under another name.
+        return replace(installed, id=variant.id)
 
     def installed(self) -> list[Installed]:
         """Return every installed variant, by id."""
@@ -105,18 +114,20 @@ class Store:
             def check(path: Path) -> None:
                 headers.append(read_gguf_header(path))
 
+            # Taken before the first byte is: an edit in the middle of the copy has to be noticed later.
+            fingerprint = source.fingerprint(variant)
             sink = Sink(self.blobs, check, progress, staging=self.root / "staging" / _key(variant))
-            try:
-                with sink.staged():
-                    files = tuple(source.fetch(variant, sink))
-                return self._publish(variant, files, headers[0], licence)
-            except OSError as error:
-                raise disk_error(error, self.root) from error
+            with sink.staged():
+                files = tuple(source.fetch(variant, sink))
+            return self._publish(variant, files, headers[0], licence, fingerprint)
 
     def verify(self, installed: Installed, progress: Progress = no_progress) -> list[str]:
         """Hash an installed variant's files again; return one sentence per file that is not what it was."""
         problems = []
         for file in installed.files:
+            if not self.blobs.path(file.sha256).is_file():
+                problems.append(f"{file.name} is missing")
+                continue
             actual = self.blobs.digest(file.sha256, file.name, progress)
             if actual != file.sha256:
                 problems.append(f"{file.name} has changed on the disk: its SHA-256 is {actual}, not {file.sha256}")
@@ -124,8 +135,9 @@ class Store:
 
     def remove(self, installed: Installed) -> int:
         """Remove a variant and the blobs that no other variant uses; return the bytes freed."""
+        others = [other for other in self.installed() if other.manifest != installed.manifest]
+        kept = {file.sha256 for other in others for file in other.files}
         installed.manifest.unlink(missing_ok=True)
-        kept = {file.sha256 for other in self.installed() for file in other.files}
         freed = 0
         for file in installed.files:
             path = self.blobs.path(file.sha256)
@@ -138,7 +150,7 @@ class Store:
         """Return what interrupted transfers left behind, and blobs that no manifest names."""
         known = {self.blobs.path(file.sha256) for entry in self.installed() for file in entry.files}
         loose = [path for path in self.blobs.root.glob("*") if path not in known]
-        return sorted(loose + [path for path in (self.root / "staging").glob("*/*") if path.is_file()])
+        return sorted(loose + [path for path in (self.root / "staging").rglob("*") if path.is_file()])
 
     def _complete(self, installed: Installed) -> bool:
         """A file under its final name was verified when it got it; here only a missing or cut one is noticed."""
@@ -149,7 +161,12 @@ class Store:
         return True
 
     def _publish(
-        self, variant: Variant, files: tuple[StoredFile, ...], header: GgufHeader, licence: Licence
+        self,
+        variant: Variant,
+        files: tuple[StoredFile, ...],
+        header: GgufHeader,
+        licence: Licence,
+        fingerprint: str | None,
     ) -> Installed:
         if licence.cls is LicenceClass.UNKNOWN and header.licence:
             licence = Licence.named(header.licence, source="gguf header")
@@ -163,43 +180,50 @@ class Store:
             "files": [asdict(file) for file in files],
             "header": header.to_json(),
             "licence": {"id": licence.id, "class": str(licence.cls), "source": licence.source},
-            "fingerprint": source_of(variant).fingerprint(variant),
+            "fingerprint": fingerprint,
             "installed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_json(manifest, record)
         return self._read(manifest)
 
     def _raw(self, manifest: Path) -> dict[str, Any]:
-        data = read_json(manifest)
+        try:
+            data = read_json(manifest)
+        except UsageError as error:
+            raise _damaged(manifest, error.message) from error
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise AuditionError(
                 f"{manifest} was written by another version",
-                fix=f"delete it, then download again: rm {manifest}",
+                fix=f"delete it and download the model again: rm '{manifest}'",
+                code="bad_manifest",
             )
         return data
 
     def _read(self, manifest: Path) -> Installed:
+        data = self._raw(manifest)
         try:
-            data = self._raw(manifest)
             licence = data["licence"]
+            files = tuple(StoredFile(**file) for file in data["files"])
+            if not files:
+                raise ValueError("it names no files")
+            for file in files:
+                self.blobs.path(file.sha256)
             return Installed(
                 id=data["id"],
                 source=data["source"],
                 format=data["format"],
                 quantization=data["quantization"],
-                files=tuple(StoredFile(**file) for file in data["files"]),
+                files=files,
                 header=GgufHeader.from_json(data["header"]),
                 licence=Licence(licence["id"], LicenceClass(licence["class"]), licence["source"]),
                 installed_at=data["installed_at"],
                 folder=self.blobs.root,
                 manifest=manifest,
             )
-        except (KeyError, TypeError, ValueError, UsageError) as error:
-            raise AuditionError(
-                f"the manifest {manifest} is damaged ({error})",
-                fix=f"delete it and download the model again: rm '{manifest}'",
-                code="bad_manifest",
-            ) from error
+        except KeyError as error:
+            raise _damaged(manifest, f"it has no {error}") from error
+        except (TypeError, ValueError, AuditionError) as error:
+            raise _damaged(manifest, str(error)) from error
 
     def _manifest_path(self, variant: Variant) -> Path:
         scheme = variant.source.partition(":")[0]
@@ -208,6 +232,7 @@ class Store:
 
     @contextmanager
     def _locked(self, variant: Variant) -> Iterator[None]:
+        """Hold the variant's lock; whatever the disk refuses meanwhile becomes an error for a person."""
         from filelock import FileLock
 
         folder = self.root / "locks"
@@ -217,6 +242,14 @@ class Store:
                 yield
         except OSError as error:
             raise disk_error(error, self.root) from error
+
+
+def _damaged(manifest: Path, why: str) -> AuditionError:
+    return AuditionError(
+        f"the manifest {manifest} is damaged ({why})",
+        fix=f"delete it and download the model again: rm '{manifest}'",
+        code="bad_manifest",
+    )
 
 
 def _key(variant: Variant) -> str:

@@ -12,6 +12,7 @@ from audition.bench.guards import Evidence, Finding, run_guards
 from audition.bench.plan import Plan, Target
 from audition.bench.rundir import RunDir
 from audition.bench.sample import Load, Sample
+from audition.errors import AuditionError
 from audition.jsonfile import read_json, write_json
 from audition.quality.scores import SampleScore
 from audition.stats import quantiles
@@ -56,8 +57,17 @@ def write_summary(run: RunDir, summary: dict[str, Any]) -> None:
 
 
 def read_summary(run: RunDir) -> dict[str, Any]:
-    """Read `summary.json`."""
-    data: dict[str, Any] = read_json(run.path / "summary.json")
+    """Read `summary.json`.
+
+    Raises:
+        AuditionError: Another version wrote it, or it is damaged.
+    """
+    path = run.path / "summary.json"
+    data = read_json(path)
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA or "targets" not in data:
+        raise AuditionError(
+            f"{path} is damaged, or another version wrote it", fix=f"make it again: audition report '{run.path}'"
+        )
     return data
 
 
@@ -76,7 +86,7 @@ def _target_summary(
     measured = [sample for sample in samples if sample.phase == "measured"]
     first = [sample for sample in samples if sample.phase == "first"]
     cases = {case.id: case for case in plan.cases}
-    findings = run_guards(Evidence(target, measured, loads, cases, plan.settings)) if measured else []
+    findings = run_guards(Evidence(target, measured, first, loads, cases, plan.settings)) if measured else []
     records = Records(target, measured, first, loads)
     counts = Counter(sample.status for sample in measured)
     answered = counts["ok"] + counts["truncated"]
@@ -111,16 +121,20 @@ def _target_summary(
 
 
 def _errors(samples: Sequence[Sample], loads: Sequence[Load]) -> list[dict[str, Any]]:
-    """Return each kind of error once, with how often it came and one of its sentences."""
-    sentences: dict[str, str] = {}
+    """Return each kind of error once, with how often it came and the shortest of its sentences."""
+    sentences: dict[str, set[str]] = defaultdict(set)
     counts: Counter[str] = Counter()
     records: list[Load | Sample] = [*loads, *samples]
     for record in records:
         if record.error is not None:
             code = record.error["code"]
-            sentences.setdefault(code, record.error["message"])
+            sentences[code].add(record.error["message"])
             counts[code] += isinstance(record, Sample)
-    return [{"code": code, "requests": counts[code], "message": sentences[code]} for code in sorted(sentences)]
+    # The shortest, because those of requests that were not asked any more repeat it with a preface.
+    return [
+        {"code": code, "requests": counts[code], "message": min(sentences[code], key=lambda text: (len(text), text))}
+        for code in sorted(sentences)
+    ]
 
 
 def _quality(plan: Plan, scores: Sequence[SampleScore], findings: Sequence[Finding]) -> dict[str, Any]:
@@ -137,11 +151,16 @@ def _quality(plan: Plan, scores: Sequence[SampleScore], findings: Sequence[Findi
         "tainted_by": sorted(finding.code for finding in findings if "quality" in finding.taints),
     }
     if not by_case:
-        out["reason"] = "no case has a check" if not scores or unscored else "nothing was measured"
+        checked = any(score.checks for score in scores)
+        out["reason"] = (
+            "nothing was measured" if not scores else "no check reached a verdict" if checked else "no case has a check"
+        )
         return out
     weights = {case.id: case.weight for case in plan.cases}
-    total = sum(weights[case] for case in by_case)
-    mean = sum(weights[case] * score for case, score in by_case.items()) / total
+    # Relative to the heaviest, so that no sum overflows; fsum, so that the order of the samples changes no digit.
+    heaviest = max(weights[case] for case in by_case)
+    total = math.fsum(weights[case] / heaviest for case in by_case)
+    mean = math.fsum(weights[case] / heaviest * score for case, score in by_case.items()) / total
     interval = wilson(min(1.0, max(0.0, mean)), len(by_case))
     passed = [score.passed for score in scores if score.passed is not None]
     return out | {
@@ -158,7 +177,7 @@ def _case_scores(scores: Sequence[SampleScore]) -> dict[str, float]:
     for score in scores:
         if score.score is not None:
             values[score.case].append(score.score)
-    return {case: sum(numbers) / len(numbers) for case, numbers in values.items()}
+    return {case: math.fsum(numbers) / len(numbers) for case, numbers in values.items()}
 
 
 def _by_case(plan: Plan, measured: Sequence[Sample], scores: Sequence[SampleScore]) -> dict[str, Any]:
@@ -175,7 +194,9 @@ def _by_case(plan: Plan, measured: Sequence[Sample], scores: Sequence[SampleScor
             "latency_median_ms": round(quantiles.estimate(latencies, 0.5).value, 3) if latencies else None,
             "latency_min_ms": min(latencies, default=None),
             "latency_max_ms": max(latencies, default=None),
-            "score": None if score is None else round(score, 4),
+            # Not rounded to what is shown: paired tests compare sums of these, and ties among them must stay ties.
+            "score": None if score is None else round(score, 9),
+            "weight": case.weight,
         }
     return out
 

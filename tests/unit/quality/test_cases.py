@@ -122,7 +122,7 @@ FAULTS: list[tuple[Any, str, str]] = [
     ([], "cases: is empty", ""),
     ({"cases": []}, "cases: is empty", ""),
     ({}, "cases: ", ""),
-    ({"case": ["a"]}, "cases: field required", ""),
+    ({"case": ["a"]}, 'case: unknown key "case"', '"cases"'),
     ({"cases": ["a"], "rubric": {}}, 'rubric: unknown key "rubric"', '"rubrics"'),
     ({"cases": ["a"], "defaults": {"max_token": 5}}, 'unknown key "max_token"', '"max_tokens"'),
     ({"cases": ["a"], "defaults": {"max_tokens": 0}}, "defaults.max_tokens", ""),

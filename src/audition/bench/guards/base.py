@@ -17,11 +17,13 @@ class Evidence:
 
     Attributes:
         samples: The measured samples only; first and warm-up requests are not what is reported.
+        first: The first request after each load.
         cases: By id.
     """
 
     target: Target
     samples: Sequence[Sample]
+    first: Sequence[Sample]
     loads: Sequence[Load]
     cases: dict[str, Case]
     settings: Settings
@@ -63,6 +65,6 @@ class Guard(ABC):
         return Finding(self.code, sentence, self.taints, disqualifies, affected, of)
 
 
-def answered(evidence: Evidence) -> list[Sample]:
+def answered(samples: Sequence[Sample]) -> list[Sample]:
     """Return the samples that have an answer to look at: failed requests are counted elsewhere."""
-    return [sample for sample in evidence.samples if sample.status in ("ok", "truncated")]
+    return [sample for sample in samples if sample.status in ("ok", "truncated")]

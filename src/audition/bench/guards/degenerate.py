@@ -13,6 +13,8 @@ _SPECIAL = re.compile(
     r"<\|[A-Za-z0-9_ ]{2,40}\|>|<\|[a-z_]{2,40}$|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|<(?:bos|eos|pad|unk)>"
     r"|</s>\s*$|<\uff5c[^\uff5c\n]{2,40}\uff5c>"
 )
+# What a loop counts up: "3. ", "- ", "Step 3: ".
+_LIST_MARKER = re.compile(r"[\W_]*(?:(?:[^\W\d_]+ )?\d+[.:)])?[\W_]*")
 _LOOK_AT = 4000
 """Characters from the end that are searched for a loop."""
 
@@ -28,24 +30,33 @@ def has_special_tokens(answer: str) -> bool:
 
 
 def echoes(answer: str, prompt: str) -> bool:
-    """Return whether the answer repeats the prompt: all of it, or its first 120 characters at the start."""
+    """Return whether the answer repeats the prompt and says nothing else.
+
+    Either the prompt stands in it again and again, or alone, or its first 120 characters are how the answer starts.
+    An answer that quotes the prompt before it answers is none.
+    """
     answer, prompt = _flat(answer), _flat(prompt)
-    if len(prompt.split()) < 5:
+    words = prompt.split()
+    if len(words) < 5:
         return False
-    return prompt in answer or (len(prompt) > 120 and answer.startswith(prompt[:120]))
+    if prompt not in answer:
+        return len(prompt) > 120 and answer.startswith(prompt[:120])
+    before, _, after = answer.partition(prompt)
+    rest = _SPECIAL.sub(" ", f"{before} {after}")
+    return " ".join(words[:5]) in rest or not re.search(r"\w", rest)
 
 
 def loops(answer: str) -> bool:
     """Return whether the text goes round in circles.
 
     Either its tail has a period (three times or more, 48 characters or more, a third of the text or more), or the
-    same sentences, apart from numbers, come three times and make up half of it.
+    same sentences, apart from a list's numbers, come three times and make up half of it.
     """
     text = answer.strip()[-_LOOK_AT:]
     span = _periodic_tail(text)
     if span >= 48 and span >= len(text) / 3:
         return True
-    sentences = [_flat(re.sub(r"[\d.:;,()*#-]+", " ", part)) for part in re.split(r"(?<=[.!?])\s+|\n+", text)]
+    sentences = [_flat(_LIST_MARKER.sub("", part, count=1)) for part in re.split(r"(?<=[.!?])\s+|\n+", text)]
     counts = Counter(sentence for sentence in sentences if len(sentence) >= 20)
     repeated = sum(len(sentence) * times for sentence, times in counts.items() if times >= 3)
     return repeated > 0 and repeated >= 0.5 * sum(len(sentence) for sentence in sentences)
@@ -87,7 +98,7 @@ class _Degenerate(Guard):
         raise NotImplementedError  # abstract
 
     def check(self, evidence: Evidence) -> Finding | None:
-        samples = answered(evidence)
+        samples = answered(evidence.samples)
         hits = sum(self.is_hit(sample, evidence.cases[sample.case].prompt) for sample in samples)
         if not hits:
             return None
@@ -147,7 +158,7 @@ class UnusableAnswers(Guard):
 
     def check(self, evidence: Evidence) -> Finding | None:
         """Count the answers with any of the faults."""
-        samples = answered(evidence)
+        samples = answered(evidence.samples)
         bad = sum(_is_degenerate(sample, evidence.cases[sample.case].prompt) for sample in samples)
         if not samples or bad < self.share * len(samples):
             return None

@@ -46,7 +46,7 @@ class Truncation(Guard):
 
     def check(self, evidence: Evidence) -> Finding | None:
         """Count the answers whose finish reason is the length."""
-        samples = answered(evidence)
+        samples = answered(evidence.samples)
         cut = sum(sample.status == "truncated" for sample in samples)
         if not cut:
             return None
@@ -65,17 +65,17 @@ class NotRepeatable(Guard):
     taints = ("quality",)
 
     def check(self, evidence: Evidence) -> Finding | None:
-        """Compare the answers to each case over the rounds."""
+        """Compare the answers to each case over the rounds; the first request repeats one even in a single round."""
         if not evidence.settings.deterministic:
             return None
         texts: dict[str, set[str]] = defaultdict(set)
-        for sample in answered(evidence):
+        for sample in answered([*evidence.first, *evidence.samples]):
             texts[sample.case].add(sample.text)
         changed = sum(len(variants) > 1 for variants in texts.values())
         if not changed:
             return None
         return self.finding(
-            f"{changed} of {len(texts)} cases were answered differently from round to round, in deterministic mode",
+            f"{changed} of {len(texts)} cases were answered differently when asked again, in deterministic mode",
             affected=changed,
             of=len(texts),
         )
@@ -87,6 +87,8 @@ class MemoryKept(Guard):
     code = "memory_not_given_back"
     taints = ("memory_after_unload",)
     share = 0.5
+    floor_bytes = 32 * 2**20
+    """What a load took is the process's own noise below this: imported code, buffers."""
 
     def check(self, evidence: Evidence) -> Finding | None:
         """Compare the resident sizes before loading, at the peak and after unloading."""
@@ -95,7 +97,7 @@ class MemoryKept(Guard):
             if load.baseline is None or load.peak is None or load.after_unload is None:
                 continue
             taken = load.peak.total - load.baseline.total
-            if taken > 0:
+            if taken >= self.floor_bytes:
                 worst = max(worst, (load.after_unload.total - load.baseline.total) / taken)
         if worst <= self.share:
             return None

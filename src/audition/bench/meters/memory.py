@@ -28,7 +28,10 @@ class MemoryMeter:
     def __init__(self, pid: int) -> None:
         import psutil
 
-        self._root = psutil.Process(pid)
+        try:
+            self._root: psutil.Process | None = psutil.Process(pid)
+        except psutil.Error:
+            self._root = None
         self._tree: list[psutil.Process] = []
         self._tree_read_at = float("-inf")
         self._peak: Memory | None = None
@@ -41,6 +44,8 @@ class MemoryMeter:
         """Return the tree's memory now, or None when the process is gone."""
         import psutil
 
+        if self._root is None:
+            return None
         with self._lock:
             if time.monotonic() - self._tree_read_at > _TREE_INTERVAL_S:
                 try:

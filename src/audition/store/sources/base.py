@@ -45,6 +45,7 @@ class Sink:
             sha256=file.sha256,
             check=self.check,
             progress=self.progress,
+            partials=self.staging,
         )
 
 

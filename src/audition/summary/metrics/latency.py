@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from audition.bench.sample import Sample
 from audition.summary.metrics.base import Estimate, PerRequest, Records, quantile_estimate
 
@@ -45,8 +47,9 @@ class FirstRequest(PerRequest):
         return sample.latency_ms
 
     def estimate(self, records: Records) -> Estimate:
-        """Return the median over the loads."""
+        """Return the median over the loads; one that failed is infinitely slow, as among the measured requests."""
         values = [value for sample in records.first if (value := self.value(sample)) is not None]
+        failed = sum(sample.status in ("failed", "timeout") for sample in records.first)
         if not values:
-            return Estimate("median", reason="no first request succeeded")
-        return quantile_estimate(values, 0, with_p95=False)
+            return Estimate("median", n=failed, failed=failed, reason="no first request succeeded")
+        return quantile_estimate([*values, *[math.inf] * failed], failed, with_p95=False)

@@ -40,7 +40,7 @@ class PeakAnonymousMemory(PerLoad):
     """The part of it that the system cannot drop."""
 
     tag = "peak_memory_anonymous"
-    header = "of it anonymous"
+    header = "Peak anonymous memory"
     unit = "bytes"
     formula = "largest anonymous resident size: what is not backed by a file such as memory-mapped weights"
     digits = 0
@@ -55,7 +55,7 @@ class MemoryAfterUnload(PerLoad):
     """What the process still holds once the engine gave the model up; the process's end frees that too."""
 
     tag = "memory_after_unload"
-    header = "After unload"
+    header = "Memory after unload"
     unit = "bytes"
     formula = "resident size of the process tree after the engine unloaded the model, before its process ended"
     digits = 0

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from audition.bench.sample import Sample
 from audition.summary.metrics.base import Estimate, Metric, PerRequest, Records
+
+_SHORTEST_PREFILL_MS = 1e-6
 
 
 class DecodeTps(PerRequest):
@@ -37,8 +41,9 @@ class PrefillTps(PerRequest):
     def value(self, sample: Sample) -> float | None:
         """None when the engine reports no prefill time."""
         timings = sample.engine_timings or {}
-        n, ms = timings.get("prompt_n"), timings.get("prompt_ms")
-        return 1000 * n / ms if n and ms else None
+        n, ms = timings.get("prompt_n") or 0, timings.get("prompt_ms") or 0
+        # The engine's own word: a figure that cannot be is no figure.
+        return 1000 * n / ms if 0 < n < math.inf and _SHORTEST_PREFILL_MS <= ms < math.inf else None
 
 
 class Throughput(Metric):
@@ -59,7 +64,7 @@ class Throughput(Metric):
         ]
         if not ended:
             return Estimate("ratio of sums", reason="no request ended with its tokens counted")
-        tokens, ms = (sum(part) for part in zip(*ended, strict=True))
+        tokens, ms = (math.fsum(part) for part in zip(*ended, strict=True))
         return Estimate("ratio of sums", value=1000 * tokens / ms, n=len(ended))
 
 

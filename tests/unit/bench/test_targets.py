@@ -1,0 +1,95 @@
+"""Targets: what is derived from a model's entry, its file and its engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ggufs
+from audition.bench.plan import Target
+from audition.bench.targets import estimate_memory, make_target
+from audition.models.gguf import read_gguf_header
+from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant
+from audition.store.blobs import StoredFile
+from audition.store.store import Installed
+
+MIT = Licence("MIT", LicenceClass.PERMISSIVE, "catalog")
+VARIANT = Variant("tiny", "gguf", "Q4_0", "file:tiny.gguf")
+DIGEST = "a" * 64
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Any:
+    def install(**metadata: Any) -> Installed:
+        path = ggufs.write_gguf(tmp_path / "tiny.gguf", metadata=ggufs.tiny_metadata(**metadata))
+        files = (StoredFile("tiny.gguf", 1_000_000, DIGEST),)
+        header = read_gguf_header(path)
+        return Installed(
+            "tiny:q4_0", "file:tiny.gguf", "gguf", "Q4_0", files, header, MIT, "now", tmp_path, tmp_path / "manifest"
+        )
+
+    return install
+
+
+def made(installed: Installed, device: str | None = None, context: int | None = None, **spec: Any) -> Target:
+    model = ModelSpec("tiny", MIT, (VARIANT,), "built-in", **spec)
+    return make_target(model, VARIANT, installed, "llamacpp", {"device": device} if device else {}, context)
+
+
+def test_a_target_holds_what_the_store_and_the_file_say(installed: Any) -> None:
+    target = made(installed(), device="cuda0", instruct=True)
+    assert (target.model, target.variant, target.format, target.quantization) == ("tiny", "tiny:q4_0", "gguf", "Q4_0")
+    assert (target.engine, target.device, target.digest, target.disk_bytes) == ("llamacpp", "cuda0", DIGEST, 1_000_000)
+    assert (target.licence, target.licence_class, target.instruct) == ("MIT", "permissive", True)
+    assert target.id == "tiny:q4_0/llamacpp/cuda0"
+
+
+def test_an_engine_that_names_no_device_runs_on_the_cpu(installed: Any) -> None:
+    assert made(installed()).device == "cpu"
+
+
+@pytest.mark.parametrize(("template", "known"), [("{{ messages }}", True), (None, False)])
+def test_whether_the_file_has_a_chat_template_is_recorded(installed: Any, template: Any, known: bool) -> None:
+    assert made(installed(tokenizer__chat_template=template)).has_chat_template is known
+
+
+@pytest.mark.parametrize(
+    ("in_header", "in_catalog", "context"),
+    [(512, None, 512), (131072, None, 4096), (None, 1024, 1024), (None, None, 4096), (512, 8192, 512)],
+)
+def test_the_context_is_4096_or_what_the_model_was_trained_for(
+    installed: Any, in_header: int | None, in_catalog: int | None, context: int
+) -> None:
+    target = made(installed(llama__context_length=in_header), context_length=in_catalog)
+    assert target.settings == {"context": context}
+    assert "#" not in target.id
+
+
+def test_a_context_that_is_asked_for_makes_another_target(installed: Any) -> None:
+    model = installed(llama__context_length=131072)
+    ids = {made(model, context=context).id for context in (None, 256, 512, 8192)}
+    assert len(ids) == 4
+    assert made(model, context=4096).id == made(model).id, "the default, said aloud"
+    assert made(model, context=256).id == made(model, context=256).id
+    assert made(model, context=256).settings == {"context": 256}
+
+
+def test_devices_and_engines_make_other_targets(installed: Any) -> None:
+    assert made(installed(), device="cuda0").id != made(installed()).id
+
+
+def test_memory_is_weights_and_cache_and_room_to_work(installed: Any) -> None:
+    header = installed().header
+    small, large = (estimate_memory(1_000_000, header, context) for context in (512, 1024))
+    assert small is not None and large is not None
+    # Keys and values of 2 layers, 2 heads of 8 elements, 2 bytes each.
+    assert large - small == 512 * 2 * 2 * (2 * 8) * 2
+    assert small > 1_000_000 + 50 * 2**20
+    assert estimate_memory(5_000_000, header, 512) == small + 4_000_000
+
+
+def test_memory_that_cannot_be_told_stays_unknown(installed: Any) -> None:
+    target = made(installed(llama__block_count=None))
+    assert target.memory_estimate_bytes is None

@@ -1,0 +1,75 @@
+"""Engines by name, without importing any of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from audition.engines.registry import engine_for, engine_names, find_engine
+from audition.errors import UsageError
+
+
+def test_the_engine_that_comes_with_the_program_is_registered() -> None:
+    assert "llamacpp" in engine_names()
+    assert find_engine("llamacpp").value == "audition.engines.llamacpp:LlamaCpp"
+
+
+@pytest.mark.usefixtures("faulty")
+def test_engines_of_other_packages_are_found_in_order() -> None:
+    names = engine_names()
+    assert {"steady", "missing", "llamacpp"} <= set(names)
+    assert names == sorted(set(names))
+
+
+def test_names_are_read_without_importing_an_engine() -> None:
+    program = """
+import sys
+from audition.engines.registry import engine_for, engine_names, find_engine
+engine_names(), engine_for("gguf"), find_engine("llamacpp")
+print([name for name in sys.modules if name.startswith(("xllamacpp", "audition.engines.llamacpp", "numpy"))])
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.usefixtures("faulty")
+def test_a_broken_engine_is_found_like_any_other() -> None:
+    assert find_engine("missing").value == "faulty_engines:Missing"
+
+
+@pytest.mark.parametrize(("asked", "meant"), [("lamacpp", "llamacpp"), ("LLAMACPP", "llamacpp"), ("stedy", "steady")])
+@pytest.mark.usefixtures("faulty")
+def test_an_unknown_name_brings_the_nearest(asked: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f'there is no engine "{asked}"') as caught:
+        find_engine(asked)
+    assert f'"{meant}"' in str(caught.value.fix)
+    assert caught.value.code == "engine_unavailable"
+
+
+def test_a_name_like_no_other_brings_all_of_them() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_engine("qqqqqqqq")
+    assert caught.value.fix is not None
+    assert "llamacpp" in caught.value.fix
+
+
+def test_gguf_runs_on_llamacpp_unless_another_engine_is_asked_for() -> None:
+    assert engine_for("gguf") == "llamacpp"
+
+
+@pytest.mark.usefixtures("faulty")
+def test_the_engine_that_is_asked_for_wins() -> None:
+    assert engine_for("gguf", "steady") == "steady"
+    assert engine_for("a format of its own", "steady") == "steady"
+
+
+def test_an_engine_that_is_asked_for_and_is_not_here_is_refused() -> None:
+    with pytest.raises(UsageError, match="steady"):
+        engine_for("gguf", "steady")
+
+
+def test_a_format_that_nothing_runs_is_refused() -> None:
+    with pytest.raises(UsageError, match="onnx"):
+        engine_for("onnx")

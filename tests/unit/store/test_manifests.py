@@ -1,0 +1,124 @@
+"""Manifests: what is written down about an installed variant, and what is said when it cannot be read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from audition.errors import AuditionError
+from audition.store.store import Store
+from fake_source import NO_LICENCE, fake_variant
+
+
+@pytest.fixture
+def manifest(store, fake):
+    return store.ensure(fake_variant(), NO_LICENCE).manifest
+
+
+def changed(manifest, **fields):
+    """Write the manifest with other fields; None takes one out."""
+    data = json.loads(manifest.read_text(encoding="utf-8")) | fields
+    data = {key: value for key, value in data.items() if value is not None}
+    manifest.write_text(json.dumps(data), encoding="utf-8")
+
+
+def refusals(manifest):
+    """Return what each way to read the manifest says, with its fix."""
+    store = Store()
+    for read in (lambda: store.find(fake_variant()), store.installed, store.leftovers):
+        with pytest.raises(AuditionError) as caught:
+            read()
+        assert caught.value.code == "bad_manifest"
+        assert str(manifest) in caught.value.message
+        assert f"rm '{manifest}'" in caught.value.fix
+        yield caught.value.message
+
+
+def test_it_says_all_there_is_to_know(manifest, store):
+    data = json.loads(manifest.read_text(encoding="utf-8"))
+    assert manifest.parent == store.root / "manifests" / "fake" / "tiny"
+    assert data["schema"] == 1
+    assert data["id"] == "tiny:q4_0"
+    assert data["source"] == "fake:tiny"
+    assert (data["format"], data["quantization"]) == ("gguf", "Q4_0")
+    assert data["licence"] == {"id": "mit", "class": "permissive", "source": "gguf header"}
+    assert data["header"]["architecture"] == "llama"
+    (file,) = data["files"]
+    assert store.blobs.path(file["sha256"]).stat().st_size == file["size"]
+    assert "/" not in json.dumps(data["files"])  # the store can be moved as a whole
+
+
+def test_a_store_can_be_moved(manifest, store, home, tmp_path):
+    home.rename(tmp_path / "elsewhere")
+    moved = Store(tmp_path / "elsewhere" / "store")
+    installed = moved.find(fake_variant())
+    assert installed.weights_path.is_file()
+    assert moved.verify(installed) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe", b'{"schema": 1}', b'{"schema": NaN}', b"[" * 100_000],
+    ids=["empty", "cut", "not text", "hollow", "nan", "deep"],
+)
+def test_a_damaged_one_is_told_with_its_path_and_the_way_out(manifest, content):
+    manifest.write_bytes(content)
+    assert all("damaged" in message for message in refusals(manifest))
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "7", "{}", '{"schema": 2}', '{"schema": "1"}'])
+def test_one_of_another_version_is_told_so(manifest, content):
+    manifest.write_text(content)
+    assert all("another version" in message for message in refusals(manifest))
+
+
+@pytest.mark.parametrize("field", ["id", "source", "format", "quantization", "files", "header", "licence"])
+def test_one_that_lacks_a_field_is_told_by_its_name(manifest, field):
+    changed(manifest, **{field: None})
+    assert all(f"damaged (it has no '{field}')" in message for message in refusals(manifest))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"files": []},
+        {"files": 7},
+        {"files": [{"name": "a"}]},
+        {"files": [{"name": "a", "size": 1, "sha256": "../../../etc/passwd"}]},
+        {"files": [{"name": "a", "size": 1, "sha256": 7}]},
+        {"files": [{"name": "a", "size": 1, "sha256": "a" * 64, "mode": 7}]},
+        {"licence": "mit"},
+        {"licence": {"id": "mit", "class": "free", "source": "catalog"}},
+        {"header": {"architecture": "llama"}},
+        {"header": []},
+    ],
+    ids=repr,
+)
+def test_one_with_a_wrong_value_is_told_so(manifest, fields):
+    changed(manifest, **fields)
+    assert all("damaged" in message for message in refusals(manifest))
+
+
+def test_nothing_is_removed_while_it_is_unknown_what_the_damaged_one_needs(manifest, store):
+    other = store.ensure(fake_variant("other"), NO_LICENCE)
+    manifest.write_text("{")
+    with pytest.raises(AuditionError, match="damaged"):
+        store.remove(other)
+    assert store.find(fake_variant("other")) == other
+    manifest.unlink()
+    assert store.remove(other) == other.disk_bytes
+
+
+def test_one_that_promises_another_size_is_not_believed(manifest, store):
+    data = json.loads(manifest.read_text(encoding="utf-8"))
+    changed(manifest, files=[data["files"][0] | {"size": 1}])
+    assert store.find(fake_variant()) is None
+
+
+def test_after_the_way_out_all_is_well(manifest, store):
+    manifest.write_text("{")
+    with pytest.raises(AuditionError):
+        store.ensure(fake_variant(), NO_LICENCE)
+    manifest.unlink()
+    assert store.ensure(fake_variant(), NO_LICENCE) == store.find(fake_variant())
