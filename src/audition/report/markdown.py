@@ -18,7 +18,7 @@ from audition.text import one_line, printable
 FILE_NAME = "benchmark_report.md"
 _ANSWER_LIMIT = 600
 # An underscore inside a word is only an underscore, and a hash sign is markup only where a word would begin.
-_MARKUP = re.compile(r"[\\`*{}\[\]<>|~&$]|_(?![^\W_])|(?<![^\W_])_|(?<!\S)#")
+_MARKUP = re.compile(r"[\\`*{}\[\]<|~&$]|_(?![^\W_])|(?<![^\W_])_|(?<!\S)#")
 
 
 def render(

@@ -112,6 +112,11 @@ def test_a_failed_target_shows_that_nothing_was_answered() -> None:
     assert {row[name] for name in ("TTFT", "Latency", "p95", "Decode tok/s", "Load", "Peak memory")} == {UNKNOWN}
 
 
+def test_a_cut_answer_is_an_answer_and_a_failed_one_is_not() -> None:
+    ((_, *cells),) = rows(summary(Made("a", (1.0, "cut", None, 1.0))))
+    assert dict(zip([header for header, _ in COLUMNS], cells, strict=True))["Answered"] == "3/4"
+
+
 def test_the_reason_for_a_missing_p95_is_said_once() -> None:
     few, enough = Made("few", (1.0,) * 6), Made("enough", (1.0,) * 6)
     assert why_no_p95(summary(few, enough)) == "n = 6 is too small: at least 53 more requests are needed"

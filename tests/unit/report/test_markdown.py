@@ -22,6 +22,7 @@ HOSTILE = [
     "<script>alert(1)</script>",
     "| a | b |\n| --- | --- |",
     "`code` ``more``",
+    "`<b>in</b>` `**out**` ` <i>",
     "**bold** _it_ __x__ ~~gone~~ *i*",
     "[link](javascript:alert(1)) ![image](http://x/y.png)",
     "\n\n# Heading\n\n- item\n\n> quote\n\n***\n",
@@ -64,15 +65,15 @@ def headings(text: str) -> list[str]:
 
 def check_tables(text: str) -> int:
     """Every table must have as many cells in each row as in its header; return how many tables there are."""
-    rows = [[token.map for token in parse(text) if token.type == "tr_open"]][0]
     lines = text.splitlines()
-    tables = 0
-    expected = 0
-    for start, _ in rows:  # type: ignore[misc]
-        cells = len(re.findall(r"(?<!\\)(?:\\\\)*\|", lines[start])) - 1
-        if re.fullmatch(r"(\| --- )+\|", lines[start + 1]):
-            tables, expected = tables + 1, cells
-        assert cells == expected, lines[start]
+    tables = expected = 0
+    for token in parse(text):
+        if token.type == "tr_open" and token.map:
+            row = token.map[0]
+            cells = len(re.findall(r"(?<!\\)(?:\\\\)*\|", lines[row])) - 1
+            if re.fullmatch(r"(\| --- )+\|", lines[row + 1]):
+                tables, expected = tables + 1, cells
+            assert cells == expected, lines[row]
     return tables
 
 
@@ -168,6 +169,8 @@ def test_unusable_targets_are_left_out_of_the_highlights() -> None:
     text = highlights(Made("a"), Made("b", load_fails=True))
     assert "Only `a` is usable: there is nothing to compare." in text
     assert "Left out, because they failed or their answers are unusable: `b`." in text
+    noise = Made("b", text="again and again and again it says so. " * 9)
+    assert "their answers are unusable: `b`." in highlights(Made("a"), noise)
     assert "No target is usable" in highlights(Made("a", load_fails=True))
 
 
@@ -217,6 +220,13 @@ def test_answers_stand_under_their_prompts() -> None:
     assert "`b`\n\n    yes\n" in text
     assert "`a` (not asked)\n\n`b` (failed)\n\n    (no text)" in text
     assert "`a` (cut at the token limit)\n\n    yes sure" in section(report(made), "Answers")
+
+
+def test_the_first_request_after_a_load_is_not_shown_as_an_answer() -> None:
+    made = plan([target("a")], [case("c1")])
+    samples = [sample(phase="first", text="too early"), sample(phase="measured", text="measured")]
+    text = section(report(Run(made, samples, [load()])), "Answers")
+    assert ("too early" in text, "    measured" in text) == (False, True)
 
 
 def test_formulas_and_provenance() -> None:
