@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -113,6 +114,14 @@ class Hangs(Steady):
         yield "two"
 
 
+class Seizes(Steady):
+    """Never goes on after the first token, and lets nothing else in its process run."""
+
+    def generate(self, prompt: str, **params: Any) -> Iterator[str]:
+        yield "one "
+        re.match(r"(a+)+b", "a" * 100)
+
+
 class Endless(Steady):
     """Writes on and on, but can be told to stop."""
 
@@ -209,20 +218,8 @@ NAMES = [
     cls.__name__
     for cls in (
         *(Steady, Whole, Talks, Reveals, Counts, LoadFails, LoadCrashes, LoadHangs, LoadStarves, Crashes, Hangs),
-        *(
-            Endless,
-            Dozes,
-            CannotStop,
-            Raises,
-            Bytes,
-            OneBytes,
-            PlainChat,
-            Unspeakable,
-            Undescribable,
-            Nothing,
-            Chatty,
-            Missing,
-        ),
+        *(Seizes, Endless, Dozes, CannotStop, Raises, Bytes, OneBytes, Nothing, PlainChat, Unspeakable),
+        *(Undescribable, Chatty, Missing),
     )
 ]
 

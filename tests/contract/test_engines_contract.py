@@ -184,10 +184,10 @@ def smollm(llama: Callable[[str], Subject]) -> Iterator[EngineProcess]:
 @pytest.mark.models
 def test_llamacpp_stops_at_the_time_limit_and_keeps_what_it_had(smollm: EngineProcess) -> None:
     story = [{"role": "user", "content": "Tell a long story about a garden, a fox and a clock."}]
-    whole = text(ask(smollm, story, max_tokens=300))
+    whole = text(ask(smollm, story, max_tokens=100))
     start = time.monotonic()
-    reply = ask(smollm, story, max_tokens=300, timeout_s=0.5)
-    assert time.monotonic() - start < 30
+    reply = ask(smollm, story, max_tokens=100, timeout_s=0.1)
+    assert time.monotonic() - start < LONG / 2
     assert (reply.cancelled, reply.finish, reply.failure) == (True, None, None)
     assert len(text(reply)) < len(whole)
     assert whole.startswith(text(reply))
@@ -196,16 +196,21 @@ def test_llamacpp_stops_at_the_time_limit_and_keeps_what_it_had(smollm: EnginePr
 @pytest.mark.models
 def test_llamacpp_reuses_no_prompt(smollm: EngineProcess) -> None:
     prompt = "Notes: " + " ".join(f"Item {number} costs {number * 7} euros." for number in range(40))
-    replies = [ask(smollm, [{"role": "user", "content": prompt}], max_tokens=8) for _ in range(3)]
-    for reply in replies:
+    ratios = []
+    for number in range(8):
+        reply = ask(smollm, [{"role": "user", "content": prompt}], max_tokens=6)
         assert reply.finish is not None and reply.finish.engine_timings is not None
+        assert reply.finish.prompt_tokens is not None and reply.finish.prompt_tokens > 300
         assert reply.finish.cached_tokens == 0
         assert reply.finish.engine_timings["prompt_n"] == reply.finish.prompt_tokens
-        assert reply.finish.prompt_tokens is not None and reply.finish.prompt_tokens > 300
-        # With the prompt in a cache, the first token comes as fast as any other.
         times = [reply.sent_ns, *(chunk.at_ns for chunk in reply.chunks)]
         first, *others = (after - before for before, after in itertools.pairwise(times))
-        assert first > 3 * statistics.median(others)
+        ratios.append(first / statistics.median(others))
+        # With the prompt in a cache the first token comes as fast as any other. On a machine that has much else to do
+        # any two tokens can be far apart, so that one quiet moment has to be waited for.
+        if number > 0 and ratios[-1] > 3:
+            return
+    pytest.fail(f"the first token of a repeated prompt came as fast as the others: {ratios}")
 
 
 @pytest.mark.models

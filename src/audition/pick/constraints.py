@@ -10,6 +10,7 @@ from typing import Any, Literal
 from audition.errors import UsageError
 from audition.models.spec import LicenceClass
 from audition.summary.summarize import number
+from audition.summary.units import duration, size
 
 Verdict = Literal["met", "broken", "uncertain"]
 
@@ -46,9 +47,9 @@ class Constraints:
     def demands(self) -> list[str]:
         """Return each demand in words."""
         return [
-            *([] if self.max_latency_ms is None else [f"median latency at most {milliseconds(self.max_latency_ms)}"]),
-            *([] if self.max_memory_bytes is None else [f"peak memory at most {megabytes(self.max_memory_bytes)}"]),
-            *([] if self.max_disk_bytes is None else [f"disk at most {megabytes(self.max_disk_bytes)}"]),
+            *([] if self.max_latency_ms is None else [f"median latency at most {duration(self.max_latency_ms)}"]),
+            *([] if self.max_memory_bytes is None else [f"peak memory at most {size(self.max_memory_bytes)}"]),
+            *([] if self.max_disk_bytes is None else [f"disk at most {size(self.max_disk_bytes)}"]),
             *([f"licence {' or '.join(self.licences)}"] if self.licences else []),
             *([] if self.min_quality is None else [f"quality at least {self.min_quality:.2f}"]),
         ]
@@ -88,18 +89,6 @@ def parse_size(text: str) -> float:
     return float(match[1]) * float(1024 if match[3] else 1000) ** " KMGT".index((match[2] or " ").upper())
 
 
-def milliseconds(value: float) -> str:
-    """Return a latency as a sentence shows it, `820 ms` or `1.16 s`; too many failures make it infinite."""
-    if math.isinf(value):
-        return "infinite"
-    return f"{value:,.0f} ms" if value < 1000 else f"{value / 1000:,.2f} s"
-
-
-def megabytes(value: float) -> str:
-    """Return a size as a sentence shows it, in decimal megabytes."""
-    return f"{value / 1e6:,.0f} MB"
-
-
 def judge(target: dict[str, Any], constraints: Constraints) -> list[Judgement]:
     """Return how a target of the summary stands to every constraint that is set."""
     metrics = target["metrics"]
@@ -127,8 +116,8 @@ def _latency(metric: dict[str, Any], limit: float) -> Judgement:
     else:
         low, high = number(metric["low"]), number(metric["high"])
         verdict = "met" if high <= limit else "broken" if low > limit else "uncertain"
-        interval = f"95 % interval {milliseconds(low)} to {milliseconds(high)}"
-    sentence = f"median latency {milliseconds(value)} ({interval}), limit {milliseconds(limit)}"
+        interval = f"95 % interval {duration(low)} to {duration(high)}"
+    sentence = f"median latency {duration(value)} ({interval}), limit {duration(limit)}"
     return Judgement("max_latency", verdict, sentence, max(0.0, value / limit - 1))
 
 
@@ -136,7 +125,7 @@ def _ceiling(name: str, what: str, metric: dict[str, Any], limit: float) -> Judg
     if metric["value"] is None:
         return Judgement(name, "uncertain", f"its {what} is unknown: {metric['reason']}")
     value = number(metric["value"])
-    sentence = f"{what} {megabytes(value)}, limit {megabytes(limit)}"
+    sentence = f"{what} {size(value)}, limit {size(limit)}"
     return Judgement(name, "met" if value <= limit else "broken", sentence, max(0.0, value / limit - 1))
 
 

@@ -14,9 +14,10 @@ from audition.bench.guards.endpoint import MissingChatTemplate
 from audition.bench.rundir import RunDir
 from audition.errors import AuditionError
 from audition.jsonfile import read_json, write_json
-from audition.pick.constraints import Constraints, Judgement, judge, megabytes, milliseconds
+from audition.pick.constraints import Constraints, Judgement, judge
 from audition.stats.paired import PairedTest, sign_flip_test
 from audition.summary.summarize import number
+from audition.summary.units import counted, duration, size
 from audition.text import one_line
 
 SCHEMA = 1
@@ -225,7 +226,7 @@ class _Cost:
 
     def show(self, target: dict[str, Any]) -> str:
         value = self.of(target)
-        return milliseconds(value) if self.tag == "latency" else megabytes(value)
+        return duration(value) if self.tag == "latency" else size(value)
 
 
 _COSTS = (
@@ -287,10 +288,10 @@ def _sentence(
         parts.append(f"quality {quality['score']:.2f} {interval} over {quality['cases']} cases")
     latency = picked["metrics"]["latency"]["value"]
     if latency is not None:
-        parts.append(f"median answer after {milliseconds(number(latency))}")
+        parts.append(f"median answer after {duration(number(latency))}")
     memory = picked["metrics"]["peak_memory"]["value"]
     if memory is not None:
-        parts.append(f"{megabytes(memory)} of memory")
+        parts.append(f"{size(memory)} of memory")
     facts = ", ".join(parts)
     if len(summary["targets"]) == 1:
         reason = "it is the only target, and nothing rules it out"
@@ -341,8 +342,9 @@ def _notes(summary: dict[str, Any]) -> tuple[str, ...]:
         reasons = sorted({target["quality"]["reason"] for target in measured})
         notes.append(f"quality was not measured: {', '.join(reasons)}")
     elif 0 < judged < _MANY_CASES:
-        cases = "1 judged case" if judged == 1 else f"{judged} judged cases"
-        notes.append(f"{cases} can show only large differences in quality; add cases of your own")
+        notes.append(
+            f"{counted(judged, 'judged case')} can show only large differences in quality; add cases of your own"
+        )
     return tuple(notes)
 
 

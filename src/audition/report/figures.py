@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from audition.summary.summarize import number
+from audition.summary.units import duration, rounded, size
+
+__all__ = ["UNKNOWN", "duration", "figure", "interval", "marked", "quality", "size"]
 
 UNKNOWN = "\N{EN DASH}"
-
-
-def duration(ms: float) -> str:
-    """Return milliseconds as `0.42 ms`, `87 ms` or `3.42 s`."""
-    if math.isinf(ms):
-        return "failed"
-    return f"{_rounded(ms, 0)} ms" if round(ms) < 1000 else f"{ms / 1000:,.2f} s"
-
-
-def size(n_bytes: float) -> str:
-    """Return bytes as `0.42 MB`, `98 MB` or `4.37 GB` (decimal units)."""
-    mb = n_bytes / 1e6
-    return f"{_rounded(mb, 0)} MB" if round(mb) < 1000 else f"{n_bytes / 1e9:,.2f} GB"
-
-
-def counted(n: int, noun: str) -> str:
-    """Return `1 round` or `3 rounds`."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def _rounded(value: float, decimals: int) -> str:
-    """Return a number to so many decimals; one below 1 keeps two digits, or it would read as nothing at all."""
-    return f"{value:.2g}" if 0 < value < 1 else f"{value:,.{decimals}f}"
 
 
 def figure(metric: dict[str, Any], end: str = "value") -> str:
@@ -44,7 +23,7 @@ def figure(metric: dict[str, Any], end: str = "value") -> str:
         return size(value)
     if metric["unit"] == "tokens":
         return f"{value:,.0f}"
-    return _rounded(value, 1)
+    return rounded(value, 1)
 
 
 def marked(metric: dict[str, Any], end: str = "value") -> str:

@@ -9,10 +9,11 @@ from typing import Any
 from audition.bench.plan import Plan
 from audition.bench.sample import Sample
 from audition.pick.decide import MEMORY_RESOLUTION_BYTES, Pick
-from audition.report.figures import UNKNOWN, counted, duration, figure, interval, marked, size
+from audition.report.figures import UNKNOWN, figure, interval, marked
 from audition.report.table import COLUMNS, rows, why_no_p95
 from audition.summary.metrics import METRICS, Metric, metric
 from audition.summary.summarize import number
+from audition.summary.units import counted, duration, size
 from audition.text import one_line, printable
 
 FILE_NAME = "benchmark_report.md"
@@ -229,7 +230,10 @@ def _quoted(text: str) -> str:
 
 def _formulas(summary: dict[str, Any]) -> str:
     lines = [f"- **{m.header}** (`{m.tag}`, {m.unit}): {m.formula}." for m in METRICS]
-    lines.append(f"- Quantiles: {summary['quantile_method']}. A failed request counts as infinitely slow.")
+    lines.append(
+        f"- **Quantiles**: {summary['quantile_method']}. A failed request counts as infinitely slow. The intervals are "
+        "about these prompts, asked again: rounds of the same prompt do not stand for other prompts."
+    )
     lines.append(
         "- **Quality**: mean over cases of the weighted mean of a case's checks; empty, cut and failed answers score 0,"
         " what nothing judged is left out; Wilson interval over cases."

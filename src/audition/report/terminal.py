@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from audition.pick.decide import Pick
-from audition.report.figures import counted
 from audition.report.table import COLUMNS, rows, why_no_p95
+from audition.summary.units import counted
 from audition.text import one_line, printable
 
 _ANY_WIDTH = 10_000

@@ -131,11 +131,13 @@ def test_leaving_ends_the_process(loaded: Callable[[str], EngineProcess]) -> Non
         ask(process)
 
 
-def test_an_engine_that_does_not_listen_is_ended_all_the_same(loaded: Callable[[str], EngineProcess]) -> None:
-    process = loaded("hangs")
-    process._send({"op": "chat", "messages": [{"role": "user", "content": "hang"}], "params": {}, "stream": False})
-    process.close()
+def test_leaving_ends_a_process_that_hears_nothing(loaded: Callable[[str], EngineProcess]) -> None:
+    with loaded("seizes") as process:
+        process._send({"op": "chat", "messages": [{"role": "user", "content": ""}], "params": {}, "stream": True})
+        assert process._answers.get(timeout=LONG) == {"text": "one ", "reasoning": False}
+        start = time.monotonic()
     assert gone(process.pid)
+    assert time.monotonic() - start < LONG / 2
 
 
 def test_what_an_engine_prints_goes_to_its_log(
@@ -227,12 +229,14 @@ def test_a_process_that_dies_between_requests_is_noticed(loaded: Callable[[str],
             process.unload()
 
 
+@pytest.mark.parametrize("engine", ["hangs", "seizes"])
 def test_an_engine_that_cannot_be_stopped_is_killed(
-    loaded: Callable[[str], EngineProcess], monkeypatch: pytest.MonkeyPatch
+    loaded: Callable[[str], EngineProcess], monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     monkeypatch.setattr(host, "CANCEL_GRACE_S", 0.3)
-    with loaded("hangs") as process:
-        assert text(ask(process)) == "one two"
+    with loaded(engine) as process:
+        if engine == "hangs":
+            assert text(ask(process)) == "one two"
         start = time.monotonic()
         with pytest.raises(EngineDied, match="did not stop") as caught:
             ask(process, "hang", timeout_s=0.2)

@@ -182,7 +182,7 @@ def test_demands_in_words() -> None:
     assert Constraints().demands() == []
     assert Constraints(1500.0, 2e9, 5e8, ("permissive", "non-commercial"), 0.7).demands() == [
         "median latency at most 1.50 s",
-        "peak memory at most 2,000 MB",
+        "peak memory at most 2.00 GB",
         "disk at most 500 MB",
         "licence permissive or non-commercial",
         "quality at least 0.70",

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from audition.report.figures import UNKNOWN, counted, duration, figure, interval, marked, quality, size
+from audition.report.figures import UNKNOWN, figure, interval, marked, quality
 from audition.report.table import COLUMNS, rows, why_no_p95
+from audition.summary.units import counted, duration, size
 from handmade import Made, Run, run, summary
 
 
@@ -28,7 +29,7 @@ def entry(value: Any, unit: str = "ms", **fields: Any) -> dict[str, Any]:
         (1000, "1.00 s"),
         (3421, "3.42 s"),
         (7_200_000, "7,200.00 s"),
-        (math.inf, "failed"),
+        (math.inf, "infinite"),
     ],
 )
 def test_durations(ms: float, text: str) -> None:
@@ -59,7 +60,7 @@ def test_sizes(n_bytes: float, text: str) -> None:
         (21.0, "tokens", "21"),
         (0.0, "tokens", "0"),
         (250.0, "ms", "250 ms"),
-        ("inf", "ms", "failed"),
+        ("inf", "ms", "infinite"),
         (260_251_648, "bytes", "260 MB"),
     ],
 )
@@ -79,7 +80,7 @@ def test_a_tainted_figure_is_marked_and_an_unknown_one_is_not() -> None:
 
 
 def test_intervals() -> None:
-    assert interval(entry(90.0, low=80.0, high="inf")) == "[80 ms, failed]"
+    assert interval(entry(90.0, low=80.0, high="inf")) == "[80 ms, infinite]"
     assert interval(entry(90.0, low=80.0)) == interval(entry(90.0, high=80.0)) == ""
 
 

@@ -237,6 +237,7 @@ def test_formulas_and_provenance() -> None:
     for metric in METRICS:
         assert f"- **{metric.header}** (`{metric.tag}`, {metric.unit}): {metric.formula}." in formulas
     assert "type 7" in formulas
+    assert "The intervals are about these prompts, asked again" in formulas
     provenance = section(text, "Provenance")
     assert "seed 0; 3 loads" in provenance
     assert "Engine `fake`: fakeengine 1.2.3, cpu." in provenance
@@ -287,7 +288,7 @@ def test_hostile_text_anywhere_is_only_text(evil: str) -> None:
     assert not kinds & {"html_block", "html_inline", "link_open", "image", "fence", "blockquote_open", "hr", "s_open"}
     assert not kinds & {"em_open", "ordered_list_open"}
     bold = {tokens[i + 1].content[:4] for i, token in enumerate(tokens) if token.type == "strong_open"}
-    assert bold <= {"Pick", "Noth", "Too ", "It m", *(m.header[:4] for m in METRICS), "Qual"}
+    assert bold <= {"Pick", "Noth", "Too ", "It m", *(m.header[:4] for m in METRICS), "Qual", "Quan"}
     assert [token.tag for token in tokens if token.type == "heading_open"] == [
         "h1",
         *["h2"] * 6,

@@ -40,6 +40,14 @@ GOOD = {
         "The children wait behind the door,\nThe kettle sings, the bread is round,\n"
         "The clock has struck the hour of four,\nFor winter holds the ground.\n"
     ),
+    "a poem that comes back to its refrain": "\n".join(
+        f"{line}\nFor winter holds the ground.\n"
+        for line in (
+            "The garden sleeps beneath the snow, and no one hears the river flow,",
+            "The children wait behind the door, the clock has struck the hour of four,",
+            "The fox goes by without a sound, the kettle sings, the bread is round,",
+        )
+    ),
     "code": (
         "```python\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         + "".join(f"        self.layer{n} = nn.Linear(128, 128)\n" for n in range(1, 7))
