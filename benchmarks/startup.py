@@ -53,7 +53,8 @@ def main() -> None:
         medians[name] = statistics.median(cpu_seconds(command) for _ in range(runs))
     floor = medians["python -c pass"]
     for name, value in medians.items():
-        print(f"{name:24} {1000 * value:6.1f} ms CPU   {value / floor:4.1f} x python   {value / LIMIT_S:5.0%} of the limit")
+        ratio = f"{value / floor:4.1f} x python   {value / LIMIT_S:5.0%} of the limit"
+        print(f"{name:24} {1000 * value:6.1f} ms CPU   {ratio}")
     probe = f"import sys, audition.cli.main; print(' '.join(m for m in {HEAVY!r} if m in sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.strip()
     print(f"heavy modules imported at start: {loaded or 'none'}")

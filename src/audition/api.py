@@ -20,7 +20,7 @@ from typing import Any
 
 from audition.bench.machine import describe_machine
 from audition.bench.plan import Case, Plan, Settings, Target, make_blocks
-from audition.bench.rundir import RunDir, new_run_path
+from audition.bench.rundir import RunDir, new_run_path, write_error
 from audition.bench.runner import Listener, run_plan
 from audition.bench.sample import Load, Sample
 from audition.bench.targets import make_target
@@ -39,7 +39,7 @@ from audition.quality.scores import score_samples, write_scores
 from audition.report.write import write_reports
 from audition.store.blobs import Progress, no_progress
 from audition.store.store import Installed, Store
-from audition.summary.summarize import read_summary, summarize, write_summary
+from audition.summary.summarize import summarize, write_summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,22 +239,20 @@ def resume(run: RunDir, listener: Listener | None = None) -> RunDir:
 
 
 def conclude(run: RunDir, constraints: Constraints | None = None) -> Conclusion:
-    """Score, summarise, pick and report a run from its files; no model is asked again."""
+    """Score, summarise, pick and report a run from its files; no model is asked again.
+
+    Raises:
+        AuditionError: The run's files are damaged, or its folder cannot be written.
+    """
     plan, samples = run.plan, run.samples()
     scores = score_samples(plan, samples)
-    write_scores(run, scores)
     summary = summarize(plan, samples, run.loads(), scores)
-    write_summary(run, summary)
     pick = decide(summary, constraints or Constraints())
-    write_pick(run, pick)
-    return Conclusion(summary, pick, tuple(write_reports(run, summary, pick)))
-
-
-def pick(run: RunDir, constraints: Constraints) -> Conclusion:
-    """Pick again under other constraints; the report files follow."""
-    if not (run.path / "summary.json").exists():
-        return conclude(run, constraints)
-    summary = read_summary(run)
-    decision = decide(summary, constraints)
-    write_pick(run, decision)
-    return Conclusion(summary, decision, tuple(write_reports(run, summary, decision)))
+    try:
+        write_scores(run, scores)
+        write_summary(run, summary)
+        write_pick(run, pick)
+        reports = write_reports(run, summary, pick)
+    except OSError as error:
+        raise write_error(error, run.path) from error
+    return Conclusion(summary, pick, tuple(reports))

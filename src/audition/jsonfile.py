@@ -156,9 +156,9 @@ def _fields(annotation: Any) -> dict[str, FieldInfo]:
     return annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, Base) else {}
 
 
-def dumps(data: Any, *, indent: int | None = 2) -> str:
-    """Return canonical JSON: sorted keys, no NaN, UTF-8 kept readable; the same data gives the same bytes."""
-    return json.dumps(data, indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
+def dumps(data: Any, *, ascii_only: bool = False) -> str:
+    """Return canonical JSON: sorted keys, no NaN, other scripts kept readable; the same data gives the same bytes."""
+    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=ascii_only, allow_nan=False)
 
 
 def write_json(path: Path, data: Any) -> None:

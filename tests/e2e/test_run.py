@@ -24,7 +24,9 @@ def test_one_prompt(real_models: Path) -> None:
 
 
 def test_standard_input(real_models: Path) -> None:
-    result = audition("run", "smollm2-135m", "--temperature", "0", stdin="What is the capital of France? Answer in one word.")
+    result = audition(
+        "run", "smollm2-135m", "--temperature", "0", stdin="What is the capital of France? Answer in one word."
+    )
     assert result.returncode == 0, result.stderr
     assert "Paris" in result.stdout
 

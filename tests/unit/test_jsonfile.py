@@ -302,5 +302,6 @@ def test_a_disk_that_fills_up_midway_leaves_the_old_file(path, monkeypatch):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_dumps_can_be_one_line():
-    assert dumps({"b": 1, "a": [2]}, indent=None) == '{"a": [2], "b": 1}'
+def test_dumps_can_be_ascii():
+    assert dumps({"b": "\x9b é"}, ascii_only=True) == '{\n  "b": "\\u009b \\u00e9"\n}'
+    assert "é" in dumps({"b": "é"})

@@ -38,8 +38,8 @@ def stderr() -> Console:
 
 
 def print_json(data: Any) -> None:
-    """Print canonical JSON to standard output."""
-    sys.stdout.write(dumps(data) + "\n")
+    """Print canonical JSON to standard output, in ASCII: what a model wrote must not reach a terminal raw."""
+    sys.stdout.write(dumps(data, ascii_only=True) + "\n")
 
 
 def say_problems(problems: list[str]) -> None:

@@ -47,7 +47,7 @@ def pick(
         licences=licences,
         min_quality=min_quality,
     )
-    decision = api.pick(RunDir.open(run), constraints).pick
+    decision = api.conclude(RunDir.open(run), constraints).pick
     if as_json:
         output.print_json(decision.to_json())
     else:

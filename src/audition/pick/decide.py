@@ -6,9 +6,12 @@ change the winner. Here it cannot; a target with better answers can, because it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+import numpy as np
 
 from audition.bench.guards.endpoint import MissingChatTemplate
 from audition.bench.rundir import RunDir
@@ -30,6 +33,8 @@ MEMORY_RESOLUTION_BYTES = 50e6
 LATENCY_RESOLUTION = 0.02
 
 _MANY_CASES = 30
+# With five pairs that all point one way, chance alone does so in 2 of 32 cases: more than ALPHA.
+_FEWEST_PAIRS = 6
 
 Outcome = Literal["picked", "too_close_to_call", "nothing_feasible", "measure_more"]
 
@@ -151,8 +156,6 @@ def _tie_group(open_: list[dict[str, Any]], losers: dict[str, Loser]) -> list[di
 
     Where some have a quality, one that has none is out: not knowing is no reason to pick it.
     """
-    import numpy as np
-
     scored = [target for target in open_ if _is_scored(target)]
     if not scored:
         return open_
@@ -221,12 +224,26 @@ class _Cost:
         return all(target["metrics"][self.tag][end] is not None for end in ("value", self.low, self.high))
 
     def is_more(self, target: dict[str, Any], least: dict[str, Any]) -> bool:
-        apart = self.of(target, self.low) > self.of(least, self.high)
-        return apart and self.of(target) > self.same_up_to(self.of(least))
+        more = self.of(target) > self.same_up_to(self.of(least))
+        if self.tag == "latency" and (ratios := _latency_ratios(target, least)):
+            return more and _worse(sign_flip_test(ratios, np.random.default_rng(SEED)))
+        return more and self.of(target, self.low) > self.of(least, self.high)
 
     def show(self, target: dict[str, Any]) -> str:
         value = self.of(target)
         return duration(value) if self.tag == "latency" else size(value)
+
+
+def _latency_ratios(target: dict[str, Any], least: dict[str, Any]) -> list[float]:
+    """Return the logarithm of target's latency over least's for each case, if there are enough cases to test.
+
+    Prompts differ far more in latency than targets do, so targets are compared on the same prompt.
+    """
+    pairs = [(target["by_case"][case], least["by_case"][case]) for case in least["by_case"]]
+    medians = [(a["latency_median_ms"], b["latency_median_ms"]) for a, b in pairs]
+    if len(medians) < _FEWEST_PAIRS or any(None in pair for pair in medians):
+        return []
+    return [math.log(a / b) for a, b in medians]
 
 
 _COSTS = (

@@ -10,7 +10,7 @@ from audition.bench.plan import Plan
 from audition.bench.sample import Sample
 from audition.pick.decide import MEMORY_RESOLUTION_BYTES, Pick
 from audition.report.figures import UNKNOWN, figure, interval, marked
-from audition.report.table import COLUMNS, rows, why_no_p95
+from audition.report.table import COLUMNS, findings, rows, why_no_p95
 from audition.summary.metrics import METRICS, Metric, metric
 from audition.summary.summarize import number
 from audition.summary.units import counted, duration, size
@@ -165,7 +165,7 @@ def _shown_better(about: Metric, best: dict[str, Any], other: dict[str, Any]) ->
 def _guards(summary: dict[str, Any]) -> str:
     lines = []
     for target in summary["targets"]:
-        for finding in target["findings"]:
+        for finding in findings(target):
             taints = ", ".join(finding["taints"])
             grave = " **It must not be picked.**" if finding["disqualifies"] else ""
             lines.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from audition.bench.guards.degenerate import FAULTS, UnusableAnswers
 from audition.report.figures import UNKNOWN, figure, marked, quality
 
 Column = tuple[str, Callable[[dict[str, Any]], str]]
@@ -14,11 +15,18 @@ def _metric(tag: str, end: str = "value") -> Callable[[dict[str, Any]], str]:
     return lambda target: marked(target["metrics"][tag], end)
 
 
-def _answered(target: dict[str, Any]) -> str:
+def findings(target: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what the guards found, without what another finding of the same target already says in full."""
+    codes = {finding["code"] for finding in target["findings"]}
+    told = {guard.code for guard in FAULTS} if UnusableAnswers.code in codes else set()
+    return [finding for finding in target["findings"] if finding["code"] not in told]
+
+
+def _complete(target: dict[str, Any]) -> str:
     requests = target["requests"]
     if not requests["measured"]:
         return UNKNOWN
-    return f"{requests['ok'] + requests['truncated']}/{requests['measured']}"
+    return f"{requests['ok']}/{requests['measured']}"
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -30,7 +38,7 @@ COLUMNS: tuple[Column, ...] = (
     ("Load", _metric("load_time")),
     ("Peak memory", _metric("peak_memory")),
     ("Disk", lambda target: figure(target["metrics"]["disk"])),
-    ("Answered", _answered),
+    ("Complete", _complete),
     ("Licence", lambda target: f"{target['licence'] or 'not stated'} ({target['licence_class']})"),
 )
 

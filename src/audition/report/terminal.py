@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audition.pick.decide import Pick
-from audition.report.table import COLUMNS, rows, why_no_p95
+from audition.report.table import COLUMNS, findings, rows, why_no_p95
 from audition.summary.units import counted
 from audition.text import one_line, printable
 
@@ -104,10 +104,10 @@ def _notes(summary: dict[str, Any]) -> list[RenderableType]:
     if not summary["complete"]:
         lines.append(Text("This run is not complete.", style="yellow"))
     for target in summary["targets"]:
-        findings = target["findings"]
-        if findings or target["errors"]:
+        found = findings(target)
+        if found or target["errors"]:
             lines.append(Text(one_line(target["id"]), style="bold"))
-        for finding in findings:
+        for finding in found:
             style = "red" if finding["disqualifies"] else "yellow"
             lines.append(Text.assemble((f"  ! {finding['code']}: ", style), printable(finding["sentence"])))
         for error in target["errors"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from audition.bench.rundir import RunDir, write_error
+from audition.bench.rundir import RunDir
 from audition.jsonfile import write_text
 from audition.pick.decide import Pick
 from audition.report import markdown, table_csv
@@ -17,9 +17,6 @@ def write_reports(run: RunDir, summary: dict[str, Any], pick: Pick | None) -> li
         markdown.FILE_NAME: markdown.render(run.plan, run.host, summary, run.samples(), pick),
         table_csv.FILE_NAME: table_csv.render(summary),
     }
-    try:
-        for name, text in texts.items():
-            write_text(run.path / name, text)
-    except OSError as error:
-        raise write_error(error, run.path) from error
+    for name, text in texts.items():
+        write_text(run.path / name, text)
     return [run.path / name for name in texts]

@@ -68,8 +68,17 @@ def test_memory_within_50_mb_is_the_same_and_the_faster_one_wins(difference: int
     assert ("is slower: 900 ms against 100 ms of fast" in sentence(found, other)) == (winner == "fast")
 
 
+def test_latency_is_compared_on_the_same_prompts() -> None:
+    wide = tuple(100.0 * i for i in range(1, 11))
+    slower = tuple(140.0 * i for i in range(1, 11))
+    found = pick(Made("a", GOOD, wide, disk=200_000_000), Made("b", GOOD, slower, disk=199_000_000))
+    assert found.target == "a"
+    assert "is slower" in found.losers[0].sentence
+
+
 def test_latency_within_its_interval_is_the_same_and_the_smaller_file_wins() -> None:
-    wide, other = tuple(100.0 * i for i in range(1, 11)), tuple(100.0 * i + 20 for i in range(1, 11))
+    wide = tuple(100.0 * i for i in range(1, 11))
+    other = tuple(100.0 * i + (5 if i % 2 else -5) for i in range(1, 11))
     found = pick(Made("a", GOOD, wide, disk=200_000_000), Made("b", GOOD, other, disk=199_000_000))
     assert found.target == "b"
     assert sentence(found, "a").endswith("it takes more disk: 200 MB against 199 MB of b")

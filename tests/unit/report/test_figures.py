@@ -108,14 +108,14 @@ def test_a_target_without_numbers_has_no_zeros_in_the_table() -> None:
 def test_a_failed_target_shows_that_nothing_was_answered() -> None:
     ((_, *cells),) = rows(summary(Made("a", load_fails=True)))
     row = dict(zip([header for header, _ in COLUMNS], cells, strict=True))
-    assert row["Answered"] == "0/6"
+    assert row["Complete"] == "0/6"
     assert row["Quality"] == "0.00"
     assert {row[name] for name in ("TTFT", "Latency", "p95", "Decode tok/s", "Load", "Peak memory")} == {UNKNOWN}
 
 
-def test_a_cut_answer_is_an_answer_and_a_failed_one_is_not() -> None:
+def test_neither_a_cut_nor_a_failed_answer_is_complete() -> None:
     ((_, *cells),) = rows(summary(Made("a", (1.0, "cut", None, 1.0))))
-    assert dict(zip([header for header, _ in COLUMNS], cells, strict=True))["Answered"] == "3/4"
+    assert dict(zip([header for header, _ in COLUMNS], cells, strict=True))["Complete"] == "2/4"
 
 
 def test_the_reason_for_a_missing_p95_is_said_once() -> None:

@@ -142,11 +142,15 @@ class SpecialTokens(_Degenerate):
     """Chat template markers stand in the answer."""
 
     code = "special_tokens"
-    fault = "show chat template markers such as <|im_end|> in the text"
+    fault = "show chat template markers"
 
     def is_hit(self, sample: Sample, prompt: str) -> bool:
         """Look for the markers of the common templates."""
         return has_special_tokens(sample.text)
+
+
+FAULTS: tuple[_Degenerate, ...] = (SpecialTokens(), RepetitionLoop(), PromptEcho(), EmptyOutput())
+"""What makes an answer unusable."""
 
 
 class UnusableAnswers(Guard):
@@ -159,18 +163,15 @@ class UnusableAnswers(Guard):
     def check(self, evidence: Evidence) -> Finding | None:
         """Count the answers with any of the faults."""
         samples = answered(evidence.samples)
-        bad = sum(_is_degenerate(sample, evidence.cases[sample.case].prompt) for sample in samples)
+        prompts = {id_: case.prompt for id_, case in evidence.cases.items()}
+        hits = {guard: [guard.is_hit(sample, prompts[sample.case]) for sample in samples] for guard in FAULTS}
+        bad = sum(map(any, zip(*hits.values(), strict=True)))
         if not samples or bad < self.share * len(samples):
             return None
+        faults = ", ".join(f"{sum(found)} {guard.fault}" for guard, found in hits.items() if any(found))
         return self.finding(
-            f"{bad} of {len(samples)} answers are unusable (empty, echo, loop or template markers), so its speed is "
-            "the speed of producing noise",
+            f"{bad} of {len(samples)} answers are unusable ({faults}): its speed is the speed of producing noise",
             affected=bad,
             of=len(samples),
             disqualifies=True,
         )
-
-
-def _is_degenerate(sample: Sample, prompt: str) -> bool:
-    text = sample.text
-    return is_empty(text) or echoes(text, prompt) or loops(text) or has_special_tokens(text)
