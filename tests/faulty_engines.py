@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,9 +57,11 @@ class Reveals(Steady):
     """Answers with what it sees of its own process."""
 
     def generate(self, prompt: str, **params: Any) -> str:
-        import resource
+        core = None
+        if sys.platform != "win32":
+            import resource
 
-        core = resource.getrlimit(resource.RLIMIT_CORE)
+            core = resource.getrlimit(resource.RLIMIT_CORE)
         return json.dumps({"environment": dict(os.environ), "core": core, "params": params, "prompt": prompt})
 
 

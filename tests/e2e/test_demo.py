@@ -10,7 +10,8 @@ import pytest
 
 from cli import audition, records
 
-pytestmark = [pytest.mark.models, pytest.mark.slow]
+# Two minutes on an idle machine; llama.cpp is several times slower where its cores are shared.
+pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

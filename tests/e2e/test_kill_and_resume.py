@@ -19,6 +19,7 @@ from cli import audition, records, start
 pytestmark = [
     pytest.mark.models,
     pytest.mark.slow,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and SIGINT are POSIX signals"),
 ]
 

@@ -1,7 +1,7 @@
 """The process a loaded model lives in: `python -m audition.engines.child`, driven over its standard streams.
 
 Operations, one at a time: `open` (import the engine), `load`, `chat`, `unload`. `cancel` may arrive during `chat`.
-When the parent goes away, however it went, the pipe closes and this process ends at once.
+When the parent goes away, however it went, the pipe closes and this process ends.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def main() -> None:
     """Serve the parent until its pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _forbid_core_dumps()
+    _die_with_the_parent()
     requests, replies = _take_over_standard_streams()
     child = _Child(replies)
     operations: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -55,6 +56,19 @@ def _forbid_core_dumps() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _die_with_the_parent() -> None:
+    """Have the kernel end this process too: native code that holds the interpreter's lock would not see the pipe close.
+
+    xllamacpp holds it while it loads a model, which takes long for a large one. Linux only; elsewhere the process ends
+    when the lock is given back.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1  # linux/prctl.h
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _read(requests: BinaryIO, operations: queue.SimpleQueue[dict[str, Any]], cancelled: threading.Event) -> None:

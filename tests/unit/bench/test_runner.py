@@ -15,7 +15,7 @@ import pytest
 
 from audition.bench.plan import Block, Plan, Target
 from audition.bench.rundir import RunDir
-from audition.bench.runner import requests_of, run_plan
+from audition.bench.runner import WARMUP_TOKENS, requests_of, run_plan
 from audition.bench.sample import Load, Sample
 from audition.engines import host
 from audition.errors import AuditionError
@@ -143,23 +143,32 @@ def test_any_number_of_warm_ups_has_keys_of_its_own(tmp_path: Path, go: Callable
     assert sum(recorded(run).values()) == 1 + warmup + 3
 
 
-def params_of(run: RunDir) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(sample.block, sample.case): json.loads(sample.text)["params"] for sample in run.samples()}
+def params_of(run: RunDir) -> dict[tuple[str, str, str], dict[str, Any]]:
+    return {sample.key: json.loads(sample.text)["params"] for sample in run.samples()}
 
 
 def test_seeds_change_from_round_to_round_unless_answers_have_to_repeat(
     tmp_path: Path, go: Callable[..., Witness]
 ) -> None:
-    cases = [a_case("short", max_tokens=3), a_case("usual")]
     for deterministic, seeds in ((False, {11, 12}), (True, {10})):
-        plan = a_plan([a_target("reveals")], cases, rounds=2, seed=10, deterministic=deterministic, temperature=0.7)
+        plan = a_plan([a_target("reveals")], rounds=2, seed=10, deterministic=deterministic, temperature=0.7)
         run = a_run(tmp_path / f"run-{deterministic}", plan)
         go(run)
-        asked = params_of(run)
-        assert {params["seed"] for params in asked.values()} == seeds
-        assert {params["temperature"] for params in asked.values()} == {0.7}
-        assert {params["max_tokens"] for (_, case), params in asked.items() if case == "short"} == {3}
-        assert {params["max_tokens"] for (_, case), params in asked.items() if case == "usual"} == {120}
+        asked = params_of(run).values()
+        assert {params["seed"] for params in asked} == seeds
+        assert {params["temperature"] for params in asked} == {0.7}
+
+
+def test_a_case_can_have_a_limit_of_its_own_and_a_warm_up_is_short(tmp_path: Path, go: Callable[..., Witness]) -> None:
+    cases = [a_case("short", max_tokens=3), a_case("usual"), a_case("long", max_tokens=500)]
+    run = a_run(tmp_path / "run", a_plan([a_target("reveals")], cases, warmup=3, max_tokens=100))
+    go(run)
+    limits = {(phase, case): params["max_tokens"] for (_, phase, case), params in params_of(run).items()}
+    assert limits == {
+        **{("first", "short"): 3, ("measured", "short"): 3, ("measured", "usual"): 100, ("measured", "long"): 500},
+        **{("warmup", "short"): 3, ("warmup", "usual"): WARMUP_TOKENS, ("warmup", "long"): WARMUP_TOKENS},
+    }
+    assert WARMUP_TOKENS < 100
 
 
 CRASH = [a_case("red"), a_case("green", "please crash and hang here"), a_case("blue"), a_case("grey"), a_case("pink")]
@@ -169,7 +178,7 @@ CRASH = [a_case("red"), a_case("green", "please crash and hang here"), a_case("b
     ("engine", "code", "message"),
     [
         ("loadfails", "load_failed", "these weights are not for me"),
-        ("loadcrashes", "engine_crashed", "SIGABRT"),
+        ("loadcrashes", "engine_crashed", "the process of loadcrashes"),
         ("loadstarves", "insufficient_memory", "ran out of memory"),
         ("missing", "engine_unavailable", "a_package_that_is_not_installed"),
         ("undescribable", "engine_error", "JSON"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +23,7 @@ from faulty_engines import Steady
 pytestmark = pytest.mark.usefixtures("faulty")
 
 PARAMS = {"max_tokens": 8, "temperature": 0.0, "seed": 1}
+posix = pytest.mark.skipif(sys.platform == "win32", reason="has no signals")
 LONG = 60.0
 """Seconds; far more than any of these engines needs, on any machine."""
 
@@ -167,6 +168,7 @@ def test_secrets_stay_outside(
 
 
 def test_a_crash_leaves_no_core_dump(loaded: Callable[[str], EngineProcess]) -> None:
+    resource = pytest.importorskip("resource")
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     with loaded("reveals") as process:
         assert json.loads(text(ask(process)))["core"] == [0, 0]
@@ -195,6 +197,7 @@ def test_why_a_load_failed_is_said(log: Path, weights: Path, engine: str, code: 
     assert (caught.value.code, caught.value.message) == (code, message)
 
 
+@posix
 def test_a_crash_at_load_names_the_signal_and_the_log(log: Path, weights: Path) -> None:
     with EngineProcess("loadcrashes", log) as process, pytest.raises(EngineDied, match="SIGABRT") as caught:
         process.load(weights, {})
@@ -212,6 +215,7 @@ def test_a_crash_in_the_middle_of_an_answer_names_the_status(loaded: Callable[[s
             ask(process)
 
 
+@posix
 def test_a_process_that_is_killed_from_outside_is_noticed_at_once(loaded: Callable[[str], EngineProcess]) -> None:
     with loaded("endless") as process:
         start = time.monotonic()
@@ -220,6 +224,7 @@ def test_a_process_that_is_killed_from_outside_is_noticed_at_once(loaded: Callab
     assert time.monotonic() - start < LONG / 2
 
 
+@posix
 def test_a_process_that_dies_between_requests_is_noticed(loaded: Callable[[str], EngineProcess]) -> None:
     with loaded("steady") as process:
         psutil.Process(process.pid).kill()
