@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option(
     "--prompt",
-    envvar=["BENCH_PROMPT", "PROMPT"],
     help="Answer this and end; without it, standard input or a chat.",
 )
 @click.option("--system", help="What the model is told before anything else.")
