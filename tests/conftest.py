@@ -24,6 +24,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("BENCH_MODELS", "BENCH_ROUNDS", "BENCH_PROMPT", "PROMPT", "BENCH_MAX_TOKENS", "BENCH_TEMPERATURE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("AUDITION_DEBUG", raising=False)
+    # llama.cpp's threads spin while they wait; where the test machine's cores are shared, that is ten times slower.
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     return folder
 
 

@@ -62,7 +62,8 @@ def _die_with_the_parent() -> None:
     """Have the kernel end this process too: native code that holds the interpreter's lock would not see the pipe close.
 
     xllamacpp holds it while it loads a model, which takes long for a large one. Linux only; elsewhere the process ends
-    when the lock is given back.
+    when the lock is given back. The kernel looks at the thread that started this process, so that one has to live as
+    long as the model is wanted.
     """
     if sys.platform == "linux":
         import ctypes

@@ -91,10 +91,6 @@ class LlamaCpp:
                 return errors[number - 1] if vague and number else line.removeprefix(_REFUSAL)
         return errors[0] if errors else None
 
-    def listening_address(self) -> str:
-        """Return the address of the inner listener, so that a test can knock on it."""
-        return str(self._server.listening_address)
-
     def chat(
         self, messages: list[dict[str, str]], *, max_tokens: int, temperature: float, seed: int
     ) -> Iterator[Chunk | Finish]:
