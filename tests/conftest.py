@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ import faulty_engines
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODELS = ("smollm2-135m", "gemma-3-270m")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and processes that they start as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
