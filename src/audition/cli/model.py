@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from audition.store.store import Installed, Store
 
 
+_NOT_YET = "hf: this version cannot download from Hugging Face yet; name a .gguf file of your own instead."
+
+
 @click.group()
 def model() -> None:
     """List, download, verify and remove models."""
@@ -53,7 +56,7 @@ def list_(downloaded: bool, as_json: bool) -> None:
     console = output.stdout()
     console.print(table if rows else "Nothing is downloaded.")
     if any(row["source"].startswith("hf:") and not row["downloaded"] for row in rows):
-        console.print("hf: this version cannot download from Hugging Face yet; name a .gguf file of your own instead.")
+        console.print(_NOT_YET)
 
 
 @model.command()
@@ -80,6 +83,8 @@ def info(name: str, as_json: bool) -> None:
             f"{key.replace('_', ' '):<16}{'unknown' if text is None else one_line(str(text), 400)}",
             soft_wrap=True,
         )
+    if facts["source"].startswith("hf:") and not facts["downloaded"]:
+        console.print(_NOT_YET)
 
 
 @model.command()
