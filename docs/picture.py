@@ -16,7 +16,7 @@ from audition.summary.summarize import read_summary
 
 def main() -> None:
     run = RunDir.open(sys.argv[1])
-    console = Console(record=True, width=150, file=io.StringIO(), markup=False, highlight=False)
+    console = Console(record=True, width=120, file=io.StringIO(), markup=False, highlight=False)
     terminal.show(console, read_summary(run), read_pick(run))
     svg = console.export_svg(title="audition demo")
     # The picture must not ask a font server for anything.
