@@ -245,6 +245,7 @@ def conclude(run: RunDir, constraints: Constraints | None = None) -> Conclusion:
         AuditionError: The run's files are damaged, or its folder cannot be written.
     """
     plan, samples = run.plan, run.samples()
+    _check_against(plan, samples, run)
     scores = score_samples(plan, samples)
     summary = summarize(plan, samples, run.loads(), scores)
     pick = decide(summary, constraints or Constraints())
@@ -256,3 +257,14 @@ def conclude(run: RunDir, constraints: Constraints | None = None) -> Conclusion:
     except OSError as error:
         raise write_error(error, run.path) from error
     return Conclusion(summary, pick, tuple(reports))
+
+
+def _check_against(plan: Plan, samples: Sequence[Sample], run: RunDir) -> None:
+    """Refuse samples that the plan has no place for: somebody edited a file of the run."""
+    planned = {(block.id, block.target, case) for block in plan.blocks for case in block.cases}
+    measured = [(s.block, s.target, s.case) for s in samples if s.phase == "measured"]
+    stray = set(measured) - planned
+    twice = len(measured) - len(set(measured))
+    if stray or twice:
+        what = f"{twice} samples twice" if twice else f"samples of what is not in its plan, such as {min(stray)}"
+        raise AuditionError(f"{run.samples_path} holds {what}", fix="restore the file", code="bad_run")

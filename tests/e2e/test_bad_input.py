@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from cli import audition
+from cli import COMMAND, audition
 from ggufs import write_gguf
 
 
@@ -138,3 +139,14 @@ def test_constraints_that_make_no_sense(option: str, value: str) -> None:
 
 def test_an_empty_prompt() -> None:
     refused("run", "smollm2-135m", stdin=" \n", code=2, says=("the prompt is empty",))
+
+
+def test_resume_takes_no_other_setting(tmp_path: Path) -> None:
+    refused("bench", "--resume", tmp_path, "--rounds", "5", code=2, says=("--rounds has no say", "leave --rounds out"))
+
+
+def test_standard_input_that_is_not_utf_8() -> None:
+    command = [*COMMAND, "run", "smollm2-135m"]
+    result = subprocess.run(command, input=b"caf\xe9", capture_output=True, check=False)
+    assert result.returncode == 2
+    assert b"not UTF-8" in result.stderr

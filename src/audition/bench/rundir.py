@@ -79,7 +79,7 @@ class RunDir:
             return cls(max(stored.values(), key=lambda run: (run / "plan.json").stat().st_mtime_ns))
         if name in stored:
             return cls(stored[name])
-        fix = nearest(name, list(stored)) or "make one first: audition bench, or audition demo"
+        fix = nearest(name, list(stored)) or "name its folder, or make one first: audition bench, or audition demo"
         raise UsageError(f'there is no run "{name}"', fix=fix, code="run_not_found")
 
     @property
@@ -91,8 +91,10 @@ class RunDir:
     def host(self) -> dict[str, Any]:
         """The machine and the engines that the run was made with."""
         data = read_json(self.path / "host.json")
-        if not isinstance(data, dict):
-            raise AuditionError(f"{self.path / 'host.json'} is damaged")
+        if not isinstance(data, dict) or not all(
+            isinstance(data.get(k), dict) for k in ("machine", "engines", "models")
+        ):
+            raise AuditionError(f"{self.path / 'host.json'} is damaged", fix="restore it", code="bad_run")
         return data
 
     def samples(self) -> list[Sample]:
@@ -198,6 +200,8 @@ def _records(path: Path, parse: Callable[[dict[str, Any]], Record]) -> Iterator[
         content = path.read_bytes()
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise AuditionError(f"cannot read {path}: {error.strerror}", code="bad_run") from error
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
         try:
             record = parse(json.loads(line))

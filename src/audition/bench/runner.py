@@ -78,10 +78,17 @@ def run_plan(
         recorded: dict[str, set[tuple[str, str]]] = {}
         for sample in samples:
             recorded.setdefault(sample.block, set()).add((sample.phase, sample.case))
-        for number, block in enumerate(plan.blocks, start=1):
+        left = [
+            (number, block)
+            for number, block in enumerate(plan.blocks, start=1)
+            if block.id not in ended
+            or any((r.phase, r.key) not in recorded.get(block.id, set()) for r in requests_of(plan, block))
+        ]
+        # Weights that are gone are no failure of the model: nothing is recorded of it.
+        for target_id in {block.target for _, block in left}:
+            locate(plan.target(target_id))
+        for number, block in left:
             seen = recorded.get(block.id, set())
-            if block.id in ended and all((r.phase, r.key) in seen for r in requests_of(plan, block)):
-                continue
             listener.block_started(block, number, len(plan.blocks))
             runner = _BlockRunner(plan, block, seen, _attempt(samples, block), writer, listener)
             load = runner.run(run.path / "logs", locate, free_memory)
@@ -155,7 +162,7 @@ class _BlockRunner:
         except (EngineError, EngineDied) as error:
             return self._failed(facts, error)
         except AuditionError as error:
-            if error.code not in ("insufficient_memory", "model_not_found", "bad_model_file"):
+            if error.code != "insufficient_memory":
                 raise
             return self._failed(facts, error)
         return Load(**facts, status="ok")

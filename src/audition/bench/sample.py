@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from audition.engines.host import Reply
 
@@ -11,6 +11,19 @@ SCHEMA = 1
 
 Phase = Literal["first", "warmup", "measured"]
 Status = Literal["ok", "failed", "timeout", "truncated"]
+
+
+_NONE = type(None)
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("target", "case", "block", "phase", "status", "text", "reasoning"), (str,)),
+    **dict.fromkeys(("round", "attempt"), (int,)),
+    **dict.fromkeys(("ttft_ms", "latency_ms"), (int, float, _NONE)),
+    **dict.fromkeys(("sent_ns", "prompt_tokens", "cached_tokens", "completion_tokens"), (int, _NONE)),
+    **dict.fromkeys(("token_source", "finish_reason"), (str, _NONE)),
+    **dict.fromkeys(("error", "engine_timings"), (dict, _NONE)),
+    "chunk_times_ms": (list, tuple),
+}
+_AT_LEAST_ZERO = ("ttft_ms", "latency_ms", "prompt_tokens", "cached_tokens", "completion_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +69,19 @@ class Sample:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Sample:
-        """Read a line of `samples.jsonl`."""
+        """Read a line of `samples.jsonl`.
+
+        Raises:
+            ValueError: A field is missing, or is not of its type.
+        """
         fields = {name: value for name, value in data.items() if name in cls.__slots__}
+        for name, kind in _TYPES.items():
+            if not isinstance(fields.get(name), kind):
+                raise ValueError(f"{name} is {fields.get(name)!r:.40}")
+        if fields["status"] not in get_args(Status) or fields["phase"] not in get_args(Phase):
+            raise ValueError("status or phase is none that there is")
+        if any(value is not None and value < 0 for value in map(fields.get, _AT_LEAST_ZERO)):
+            raise ValueError("a time or a count is negative")
         return cls(**{**fields, "chunk_times_ms": tuple(fields["chunk_times_ms"])})
 
     @property

@@ -63,10 +63,15 @@ def bench(
     from audition.errors import UsageError
 
     if resume is not None:
-        if models is not None and click.get_current_context().get_parameter_source("models") is _COMMAND_LINE:
-            raise UsageError("--resume goes on with the plan of its run", fix="leave --models out")
-        if out is not None or prompts is not None:
-            raise UsageError("--resume goes on with the plan of its run", fix="leave --out and --prompts out")
+        context_ = click.get_current_context()
+        for parameter in context_.command.params:
+            name = str(parameter.name)
+            given = context_.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+            if given and name not in ("resume", "as_json"):
+                option = parameter.opts[0]
+                raise UsageError(
+                    f"--resume goes on with the plan of its run, so {option} has no say", fix=f"leave {option} out"
+                )
         session.go_on(RunDir.open(resume), as_json=as_json)
         return
     names = [name.strip() for name in (models or "").split(",") if name.strip()]
@@ -82,6 +87,3 @@ def bench(
         timeout_s=timeout,
     )
     session.start(names, suite, settings, out=out, context=context, as_json=as_json)
-
-
-_COMMAND_LINE = click.core.ParameterSource.COMMANDLINE

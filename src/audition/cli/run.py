@@ -49,7 +49,10 @@ def run(
 
     piped = prompt is None and not sys.stdin.isatty()
     if piped:
-        prompt = sys.stdin.read()
+        try:
+            prompt = sys.stdin.buffer.read().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError("standard input is not UTF-8 text", fix="convert it first, with iconv say") from error
     if prompt is not None and not prompt.strip():
         raise UsageError("the prompt is empty", fix='audition run MODEL --prompt "..."')
     engine, weights, settings, log = _ready(model, context)

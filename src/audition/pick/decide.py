@@ -132,6 +132,10 @@ def _unusable(target: dict[str, Any]) -> Loser | None:
         cause = "; ".join(one_line(error["message"]).rstrip(".") for error in target["errors"])
         what = "it failed every request" if target["status"] == "failed" else "it was not measured"
         return Loser(target["id"], "failed", f"{what}: {cause or 'no request was made'}")
+    if target["metrics"]["latency"]["value"] == "inf":
+        requests = target["requests"]
+        failed = requests["failed"] + requests["timeout"]
+        return Loser(target["id"], "failed", f"{failed} of {requests['measured']} requests to it failed")
     forbidding = [finding for finding in target["findings"] if finding["disqualifies"]]
     if not forbidding:
         return None

@@ -30,10 +30,12 @@ def summarize(
     Infinite values (a quantile that falls among failed requests) are written as the string `"inf"`.
     """
     ended = {load.block for load in loads}
+    planned = {(block.id, case) for block in plan.blocks for case in block.cases}
+    asked = {(sample.block, sample.case) for sample in samples if sample.phase == "measured"}
     return {
         "schema": SCHEMA,
         "name": plan.name,
-        "complete": all(block.id in ended for block in plan.blocks),
+        "complete": all(block.id in ended for block in plan.blocks) and asked >= planned,
         "quantile_method": quantiles.METHOD,
         "settings": asdict(plan.settings),
         "load_pattern": plan.load_pattern,

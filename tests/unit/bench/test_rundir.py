@@ -47,11 +47,20 @@ def held(run: RunDir) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+A_HOST = {"schema": 1, "machine": {"os": "Linux"}, "engines": {}, "models": {}}
+
+
+def test_a_damaged_host_is_said(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", a_plan(), {"machine": 5})
+    with pytest.raises(AuditionError, match="damaged"):
+        _ = run.host
+
+
 def test_a_new_run_has_its_plan_and_its_host(tmp_path: Path) -> None:
     plan = a_plan()
-    run = RunDir.create(tmp_path / "deep" / "run", plan, {"schema": 1, "machine": {"os": "Linux"}})
+    run = RunDir.create(tmp_path / "deep" / "run", plan, A_HOST)
     assert RunDir(run.path).plan == plan
-    assert run.host == {"schema": 1, "machine": {"os": "Linux"}}
+    assert run.host == A_HOST
     assert (run.samples(), run.loads()) == ([], [])
     assert not run.is_complete()
 

@@ -159,3 +159,22 @@ def test_a_sample_is_known_by_block_phase_and_case() -> None:
     first = a_sample(phase="first")
     assert len({first.key, a_sample().key, a_sample(case="green").key, a_sample(block="b002").key}) == 4
     assert a_sample(attempt=2, status="failed").key == a_sample().key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"latency_ms": "x"},
+        {"text": 5},
+        {"error": "oops"},
+        {"chunk_times_ms": "abc"},
+        {"status": "weird"},
+        {"round": "a"},
+        {"completion_tokens": -1},
+        {"latency_ms": -5.0},
+        {"case": None},
+    ],
+)
+def test_a_line_that_somebody_edited_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"is |negative|none"):
+        Sample.from_json(a_sample().to_json() | change)

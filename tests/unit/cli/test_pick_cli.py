@@ -201,3 +201,34 @@ def test_a_run_without_any_sample(tmp_path: Path) -> None:
     done = audition("report", folder)
     assert (done.returncode, "Nothing is feasible" in done.stdout) == (0, True)
     assert audition("pick", folder).returncode == 3
+
+
+def edited(folder: Path, change: str) -> subprocess.CompletedProcess[str]:
+    """Edit the samples of a run by hand, then report it."""
+    path = folder / "samples.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    measured = next(i for i, line in enumerate(lines) if '"measured"' in line)
+    if change == "delete":
+        del lines[measured]
+    elif change == "double":
+        lines.append(lines[measured])
+    else:
+        lines[measured] = (
+            lines[measured].replace('"case": "c1"', '"case": "zzz"').replace('"case": "c2"', '"case": "zzz"')
+        )
+    path.write_text("".join(lines))
+    return audition("report", folder)
+
+
+def test_a_run_that_lacks_a_sample_is_not_complete(folder: Path) -> None:
+    assert "not complete" in edited(folder, "delete").stdout
+    assert not json.loads((folder / "summary.json").read_text())["complete"]
+
+
+@pytest.mark.parametrize("change", ["double", "rename"])
+def test_samples_that_the_plan_has_no_place_for_are_refused(folder: Path, change: str) -> None:
+    done = edited(folder, change)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "samples" in done.stderr
+    assert "unexpected fault" not in done.stderr

@@ -332,3 +332,9 @@ def test_it_does_not_touch_the_summary() -> None:
     before = dumps(data)
     decide(data, Constraints(max_latency_ms=5.0))
     assert dumps(data) == before
+
+
+def test_a_target_that_failed_more_often_than_not_is_not_picked() -> None:
+    found = pick(Made("a", (1.0, None, None, None, 1.0, None)))
+    assert (found.target, found.outcome) == (None, "nothing_feasible")
+    assert "4 of 6 requests to it failed" in sentence(found, "a")
