@@ -2,98 +2,94 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
-import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import audition
+from audition.bench.host.limits import CONTROL_GROUP, available_memory, cores_quota, memory_limit, usable_cores
+from audition.bench.host.processor import cpu_name
 
-SCHEMA = 1
-CONTROL_GROUP = Path("/sys/fs/cgroup")
+__all__ = [
+    "CONTROL_GROUP",
+    "available_memory",
+    "cores_quota",
+    "cpu_name",
+    "describe_machine",
+    "memory_limit",
+    "usable_cores",
+]
+
+_T = TypeVar("_T")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the facts of this machine; what it does not tell is None."""
+    """Return the facts of this machine, plain as JSON; what it does not tell is None.
+
+    Nothing that names the machine or its user is read: no host name, serial number, UUID or address. What has to be
+    measured, such as the memory bandwidth, is added before a run's first block (`calibrate`).
+
+    Returns:
+        One dictionary, of which each fact is read on its own, so that one failure leaves the others.
+    """
     import psutil
 
-    memory = psutil.virtual_memory()
+    from audition.bench.host import gpu, processor, surroundings
+    from audition.bench.meters.energy import EnergyMeter
+
+    gpus, gpus_reason = _fact(gpu.list_gpus) or (None, "the driver could not be asked")
+    power_source, battery_percent = _fact(surroundings.battery) or (None, None)
+    clock = _fact(processor.clock) or processor.Clock()
+    with EnergyMeter.open() as energy:
+        energy_counters, energy_missing = list(energy.sources), dict(energy.missing)
     return {
         "os": platform.system(),
         "os_release": platform.release(),
         "architecture": platform.machine(),
-        "cpu": cpu_name(),
-        "cores_logical": usable_cores(),
-        "cores_physical": psutil.cpu_count(logical=False),
-        "memory_total_bytes": memory_limit() or memory.total,
-        "memory_available_bytes": available_memory(),
+        "model": _fact(surroundings.machine_model),
+        "container": _fact(surroundings.container),
+        "virtual_machine": _fact(surroundings.virtual_machine),
+        "cpu": _fact(cpu_name),
+        "cpu_flags": _fact(processor.cpu_flags),
+        "cpu_governor": _fact(processor.governors),
+        "cpu_mhz_base": clock.base_mhz,
+        "cpu_mhz_max": clock.max_mhz,
+        "cpu_mhz_current": clock.current_mhz,
+        "cores_logical": _fact(usable_cores),
+        "cores_logical_total": _fact(psutil.cpu_count),
+        "cores_physical": _fact(lambda: psutil.cpu_count(logical=False)),
+        "cores_quota": _fact(cores_quota),
+        "l3_bytes": _fact(processor.l3_bytes),
+        "numa_nodes": _fact(processor.numa_nodes),
+        "memory_total_bytes": _fact(lambda: memory_limit() or int(psutil.virtual_memory().total)),
+        "memory_available_bytes": _fact(available_memory),
+        "swap_total_bytes": _fact(lambda: int(psutil.swap_memory().total)),
+        "gpus": gpus,
+        "gpus_reason": gpus_reason,
+        "power_source": power_source,
+        "battery_percent": battery_percent,
+        "energy_counters": energy_counters,
+        "energy_missing": energy_missing,
+        "load_average": _fact(surroundings.load_average),
         "python": platform.python_version(),
         "audition": audition.__version__,
     }
 
 
-def available_memory() -> int:
-    """Return the bytes a new process could take now: the system's, or the container's where that is less."""
+def _fact(read: Callable[[], _T]) -> _T | None:
+    """Read one fact. What the system refuses, lacks or garbles is None: psutil raises all of these for it."""
     import psutil
 
-    available = int(psutil.virtual_memory().available)
-    limit = memory_limit()
-    used = _cgroup_number("memory.current", "memory/memory.usage_in_bytes")
-    if limit is not None and used is not None:
-        reclaimable = _cgroup_reclaimable()
-        available = min(available, max(0, limit - used + reclaimable))
-    return available
-
-
-def memory_limit() -> int | None:
-    """Return this container's memory limit in bytes, or None when there is none."""
-    import psutil
-
-    limit = _cgroup_number("memory.max", "memory/memory.limit_in_bytes")
-    return limit if limit is not None and limit < psutil.virtual_memory().total else None
-
-
-def usable_cores() -> int | None:
-    """Return how many logical cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
-
-
-def cpu_name() -> str | None:
-    """Return the processor's name as its maker gives it."""
-    if sys.platform == "linux":
-        try:
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-                if line.startswith(("model name", "Model")):
-                    return line.partition(":")[2].strip()
-        except OSError:
-            return None
-    if sys.platform == "darwin":
-        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5)
-        return answer.stdout.strip() or None
-    return platform.processor() or None
-
-
-def _cgroup_number(v2: str, v1: str) -> int | None:
-    """Read a control group's figure; `max` and a missing file are None."""
-    for name in (v2, v1):
-        try:
-            return int((CONTROL_GROUP / name).read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            continue
-    return None
-
-
-def _cgroup_reclaimable() -> int:
-    """Return the page cache that the container could give back."""
-    for name, figure in (("memory.stat", "inactive_file"), ("memory/memory.stat", "total_inactive_file")):
-        try:
-            lines = (CONTROL_GROUP / name).read_text(encoding="ascii").splitlines()
-        except OSError:
-            continue
-        return next((int(line.split()[1]) for line in lines if line.startswith(f"{figure} ")), 0)
-    return 0
+    try:
+        return read()
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        RuntimeError,  # NotImplementedError is one
+        psutil.Error,
+        subprocess.SubprocessError,
+    ):
+        return None

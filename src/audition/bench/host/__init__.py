@@ -1,0 +1,1 @@
+"""Facts of the machine, one room each; a fact that the machine does not tell is None."""
