@@ -56,6 +56,8 @@ class GgufHeader:
         tensor_bytes: The bytes of tensor data that the header claims, without padding. When a tensor has a
             type that this version does not know: all bytes after the header.
         data_offset: Where tensor data starts.
+        token_bytes: Bytes of weights that are read for one token: all but an embedding table that is only looked up,
+            and of a mixture of experts those that a token takes. None when the header does not tell.
     """
 
     version: int
@@ -73,6 +75,7 @@ class GgufHeader:
     vocab_size: int | None
     tensor_bytes: int
     data_offset: int
+    token_bytes: int | None = None
 
     def kv_cache_bytes(self, context: int, bytes_per_element: float = 2.0) -> int | None:
         """Return an upper bound on the size of the key-value cache, or None when the header does not tell.
@@ -188,7 +191,21 @@ def _facts(source: Source, version: int, metadata: Metadata, tensors: Tensors) -
         vocab_size=metadata.array_length(b"tokenizer.ggml.tokens") if vocab_size is None else vocab_size,
         tensor_bytes=tensor_bytes,
         data_offset=tensors.data_offset,
+        token_bytes=_token_bytes(
+            tensors, metadata.size(own + b"expert_count"), metadata.size(own + b"expert_used_count")
+        ),
     )
+
+
+def _token_bytes(tensors: Tensors, experts: int | None, used: int | None) -> int | None:
+    if tensors.has_unknown_type or not tensors.count:
+        return None
+    unused = 0
+    if tensors.expert_bytes:
+        if not experts or not used or used > experts:
+            return None
+        unused = tensors.expert_bytes * (experts - used) // experts
+    return tensors.bytes_by_type.total() - tensors.lookup_bytes - unused
 
 
 def _chat_template_sha256(source: Source, metadata: Metadata) -> str | None:

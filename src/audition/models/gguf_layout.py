@@ -296,6 +296,8 @@ class Tensors:
         elements: How many numbers they hold.
         bytes_by_type: The bytes of the tensors of each known type.
         has_unknown_type: Whether a tensor has another type; its size cannot be known.
+        lookup_bytes: Of the token embeddings where they are only looked up: a row a token.
+        expert_bytes: Of the tensors that hold all experts of a layer, of which a token takes a few.
         data_offset: Where in the file their data starts.
     """
 
@@ -303,6 +305,8 @@ class Tensors:
     elements: int
     bytes_by_type: Counter[str]
     has_unknown_type: bool
+    lookup_bytes: int
+    expert_bytes: int
     data_offset: int
 
 
@@ -356,7 +360,7 @@ def _read_tensors(source: Source, count: int, alignment: int) -> Tensors:
     """
     names: set[bytes] = set()
     bytes_by_type: Counter[str] = Counter()
-    elements = end = 0
+    elements = end = embedding_bytes = expert_bytes = 0
     has_unknown_type = False
     for _ in range(count):
         name = source.take_name()
@@ -375,6 +379,10 @@ def _read_tensors(source: Source, count: int, alignment: int) -> Tensors:
         if type_name:
             stored = size // block * block_bytes
             bytes_by_type[type_name] += stored
+            if name == b"token_embd.weight":
+                embedding_bytes = stored
+            elif b"_exps." in name:
+                expert_bytes += stored
         else:
             has_unknown_type = True
             stored = 1
@@ -383,7 +391,9 @@ def _read_tensors(source: Source, count: int, alignment: int) -> Tensors:
     data_offset = source.position + (-source.position % alignment if count else 0)
     if data_offset + end > source.size:
         raise source.truncated(data_offset + end)
-    return Tensors(count, elements, bytes_by_type, has_unknown_type, data_offset)
+    # Without an output matrix of its own a model multiplies with the embeddings, all of them.
+    lookup_bytes = embedding_bytes if b"output.weight" in names else 0
+    return Tensors(count, elements, bytes_by_type, has_unknown_type, lookup_bytes, expert_bytes, data_offset)
 
 
 def _shown(name: bytes) -> str:

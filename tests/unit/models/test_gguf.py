@@ -55,6 +55,7 @@ def test_all_facts_of_a_small_model(path, version):
         vocab_size=5,
         tensor_bytes=512,
         data_offset=path.stat().st_size - 512,
+        token_bytes=512,
     )
 
 
