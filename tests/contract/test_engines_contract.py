@@ -17,8 +17,8 @@ import pytest
 
 import ggufs
 from audition.bench.meters.memory import MemoryMeter
-from audition.engines.host import EngineProcess, Reply
-from audition.engines.protocol import EngineError
+from audition.engines.host import EngineProcess
+from audition.engines.protocol import EngineError, Reply
 from audition.store.store import Store
 
 LONG = 240.0

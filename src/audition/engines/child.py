@@ -1,6 +1,7 @@
 """The process a loaded model lives in: `python -m audition.engines.child`, driven over its standard streams.
 
-Operations, one at a time: `open` (import the engine), `load`, `chat`, `unload`. `cancel` may arrive during `chat`.
+Operations: `open` (import the engine), `load`, `unload`, and `chat`, of which several may be under way where the engine
+says that it is `concurrent`. Each has a number, which its answer carries; `cancel` names the one that is to stop.
 When the parent goes away, however it went, the pipe closes and this process ends.
 """
 
@@ -14,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +32,7 @@ def main() -> None:
     requests, replies = _take_over_standard_streams()
     child = _Child(replies)
     operations: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(requests, operations, child.cancelled), daemon=True).start()
+    threading.Thread(target=_read, args=(requests, operations, child), daemon=True).start()
     while True:
         child.serve(operations.get())
 
@@ -72,41 +73,82 @@ def _die_with_the_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
-def _read(requests: BinaryIO, operations: queue.SimpleQueue[dict[str, Any]], cancelled: threading.Event) -> None:
+def _read(requests: BinaryIO, operations: queue.SimpleQueue[dict[str, Any]], child: _Child) -> None:
     try:
         while (message := wire.receive(requests)) is not None:
-            if message.get("op") == "cancel":
-                cancelled.set()
-            else:
+            if message["op"] == "cancel":
+                child.cancel(message["request"])
+                continue
+            if message["op"] == "chat":
                 # Here and not where the operation starts: a `cancel` right behind it must not be lost.
-                cancelled.clear()
-                operations.put(message)
+                message["request"] = child.arrived(message["id"])
+                if child.is_concurrent:
+                    threading.Thread(target=child.serve, args=(message,), daemon=True).start()
+                    continue
+            operations.put(message)
     finally:
         # The parent is gone. Native code may hold the main thread, so this does not ask it.
         os._exit(0)
 
 
+class _Request:
+    """A request that is under way.
+
+    Attributes:
+        queued_ns: When it arrived, if another one was being answered by an engine that takes one at a time.
+    """
+
+    def __init__(self, queued_ns: int | None) -> None:
+        self.cancelled = threading.Event()
+        self.queued_ns = queued_ns
+
+
 class _Child:
     def __init__(self, replies: BinaryIO) -> None:
         self._replies = replies
+        self._sending = threading.Lock()
         self._engine: Any = None
         self._log: Path | None = None
-        self.cancelled = threading.Event()
+        self._under_way: dict[int, _Request] = {}
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether the engine says that it can answer several requests at once; else they wait for one another."""
+        return bool(getattr(self._engine, "concurrent", False))
+
+    def arrived(self, number: int) -> _Request:
+        """Note a request, so that it can be cancelled; return it."""
+        waits = bool(self._under_way) and not self.is_concurrent
+        request = self._under_way[number] = _Request(time.perf_counter_ns() if waits else None)
+        return request
+
+    def cancel(self, number: int) -> None:
+        """Tell a request to stop, if it is still under way."""
+        request = self._under_way.get(number)
+        if request is not None:
+            request.cancelled.set()
 
     def serve(self, message: dict[str, Any]) -> None:
         """Carry out one operation and answer it; an exception is an answer too."""
-        operation = message.pop("op")
+        operation, number = message.pop("op"), message.pop("id")
+        if operation == "chat":
+            message["say"] = lambda text: self._send(number, text)
         try:
             answer = getattr(self, f"_{operation}")(**message)
         except Exception as error:  # noqa: BLE001 - an adapter may raise anything; it is reported by name
             answer = {"error": _failure(error)}
+        self._under_way.pop(number, None)
         try:
-            wire.send(self._replies, answer)
+            self._send(number, answer)
         except wire.WireError as error:
             # What an adapter says of itself and of its answers can be anything.
             failure = _failure(error)
             unsaid = {**answer, "chunks": [], "finish": None, "failure": failure}
-            wire.send(self._replies, unsaid if operation == "chat" else {"error": failure})
+            self._send(number, unsaid if operation == "chat" else {"error": failure})
+
+    def _send(self, number: int, answer: dict[str, Any]) -> None:
+        with self._sending:
+            wire.send(self._replies, {"id": number, **answer})
 
     def _open(self, engine: str, log: str) -> dict[str, Any]:
         from audition.engines.registry import find_engine
@@ -128,7 +170,9 @@ class _Child:
             raise
         except Exception as error:
             raise AuditionError(f"{type(error).__name__}: {error}", code="load_failed") from error
-        return {"load_ms": _ms_since(start)}
+        load_ms = _ms_since(start)
+        device = getattr(self._engine, "device", None)
+        return {"load_ms": load_ms, "device": device if isinstance(device, str) else None}
 
     def _explained(self, message: str, log_start: int) -> str:
         """Return the reason from what the engine has logged since, where it can read one, else the message as it is."""
@@ -141,12 +185,19 @@ class _Child:
             return message
         return str(reason) if reason else message
 
-    def _chat(self, messages: list[dict[str, str]], params: dict[str, Any], stream: bool) -> dict[str, Any]:
+    def _chat(
+        self,
+        messages: list[dict[str, str]],
+        params: dict[str, Any],
+        stream: bool,
+        request: _Request,
+        say: Callable[[dict[str, Any]], None],
+    ) -> dict[str, Any]:
         """Answer one request. Text is timestamped as it comes and sent only at the end, unless `stream` is asked."""
         chunks: list[Chunk] = []
         finish: Finish | None = None
         error: dict[str, Any] | None = None
-        sent_ns = time.perf_counter_ns()
+        sent_ns = request.queued_ns or time.perf_counter_ns()
         answer = _answer(self._engine, messages, params)
         try:
             for item in answer:
@@ -157,8 +208,8 @@ class _Child:
                     raise TypeError(f"chat must give Chunk and Finish with text in str, not {item!r:.80}")
                 chunks.append(item)
                 if stream:
-                    wire.send(self._replies, {"text": item.text, "reasoning": item.reasoning})
-                if self.cancelled.is_set():
+                    say({"text": item.text, "reasoning": item.reasoning})
+                if request.cancelled.is_set():
                     break
         except Exception as problem:  # noqa: BLE001 - as in serve; the text so far is kept
             error = _failure(problem)
@@ -172,7 +223,7 @@ class _Child:
             "end_ns": finish.at_ns if finish and finish.at_ns else end_ns,
             "chunks": [[chunk.at_ns, chunk.reasoning, chunk.text] for chunk in chunks],
             "finish": None if finish is None else {name: getattr(finish, name) for name in Finish.__slots__},
-            "cancelled": self.cancelled.is_set(),
+            "cancelled": request.cancelled.is_set(),
             "failure": error,
         }
 

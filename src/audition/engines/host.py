@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 import os
 import queue
 import signal
@@ -11,12 +13,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
 from audition.engines import wire
-from audition.engines.protocol import Chunk, EngineDied, EngineError, Finish
+from audition.engines.protocol import Chunk, EngineDied, EngineError, Finish, Reply
 from audition.store.blobs import disk_error
 
 OPEN_TIMEOUT_S = 120.0
@@ -47,26 +48,15 @@ _ENVIRONMENT_PREFIXES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One answered request, on the engine process's monotonic clock (nanoseconds).
-
-    Attributes:
-        finish: None when the stream did not end by itself.
-        cancelled: It was stopped at the time limit.
-        failure: `(code, message)` when the engine refused or failed the request.
-    """
-
-    sent_ns: int
-    end_ns: int
-    chunks: tuple[Chunk, ...]
-    finish: Finish | None
-    cancelled: bool
-    failure: tuple[str, str] | None
+Answer = dict[str, Any] | None
+"""What comes back through the pipe; None is its end."""
 
 
 class EngineProcess:
-    """One engine in its own process. Use it as a context manager: leaving ends the process, come what may."""
+    """One engine in its own process. Use it as a context manager: leaving ends the process, come what may.
+
+    Requests have numbers, so that several can be under way; `ask` is a `protocol.Session`'s, `chat` waits.
+    """
 
     def __init__(self, engine: str, log: Path) -> None:
         """Start the process and import the engine in it.
@@ -98,7 +88,10 @@ class EngineProcess:
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
         self._pipe = cast(BinaryIO, self._process.stdin)
-        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, Callable[[Answer], None]] = {}
+        self._lock = threading.Lock()
+        self._ended = False
         threading.Thread(target=self._read, args=(cast(BinaryIO, self._process.stdout),), daemon=True).start()
         try:
             answer = self._ask({"op": "open", "engine": engine, "log": str(log)}, OPEN_TIMEOUT_S)
@@ -115,14 +108,16 @@ class EngineProcess:
         return self._process.pid
 
     def load(self, weights_path: Path, settings: dict[str, Any], timeout_s: float = LOAD_TIMEOUT_S) -> float:
-        """Load a model; return the milliseconds that the engine took.
+        """Load a model; return the milliseconds that the engine took. `device` then says where it runs.
 
         Raises:
             EngineError: The engine refused the file.
             EngineDied: The process crashed, or was ended because it did not answer in time.
         """
         message = {"op": "load", "weights_path": str(weights_path), "settings": settings}
-        return float(self._ask(message, timeout_s)["load_ms"])
+        answer = self._ask(message, timeout_s)
+        self.device: str | None = answer["device"]
+        return float(answer["load_ms"])
 
     def chat(
         self,
@@ -143,23 +138,58 @@ class EngineProcess:
             EngineError: The request is too long for the pipe.
             EngineDied: The process crashed, or did not even stop when it was told to.
         """
-        self._send({"op": "chat", "messages": messages, "params": params, "stream": on_text is not None})
+        answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        number = self._send(_chat(messages, params, stream=on_text is not None), answers.put)
         try:
-            answer = self._answer_or_cancel(timeout_s, on_text)
+            answer = self._answer_or_cancel(number, answers, timeout_s, on_text)
         except EngineDied:
             raise
         except BaseException:  # Ctrl-C, or `on_text` failed
-            self._abandon()
+            self._abandon(number, answers)
             raise
-        failure = answer["failure"]
-        return Reply(
-            sent_ns=answer["sent_ns"],
-            end_ns=answer["end_ns"],
-            chunks=tuple(Chunk(text, at_ns, reasoning) for at_ns, reasoning, text in answer["chunks"]),
-            finish=Finish(**answer["finish"]) if answer["finish"] else None,
-            cancelled=answer["cancelled"],
-            failure=(failure["code"], failure["message"]) if failure else None,
-        )
+        finally:
+            self._waiting.pop(number, None)
+        return _reply(answer)
+
+    async def ask(
+        self, messages: list[dict[str, str]], params: dict[str, Any], timeout_s: float
+    ) -> Callable[[], Reply]:
+        """Send one request; other requests may be under way.
+
+        The reply's times are the engine process's own, so that nothing this process does is in them.
+
+        Raises:
+            EngineError: The request is too long for the pipe.
+            EngineDied: The process crashed, or did not even stop when it was told to.
+        """
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[Answer] = loop.create_future()
+
+        def settle(answer: Answer) -> None:
+            if not arrived.done():
+                arrived.set_result(answer)
+
+        def pass_on(answer: Answer) -> None:
+            loop.call_soon_threadsafe(settle, answer)
+
+        number = self._send(_chat(messages, params, stream=False), pass_on)
+        try:
+            await asyncio.wait({arrived}, timeout=timeout_s)
+            if not arrived.done():
+                self._cancel(number)
+                await asyncio.wait({arrived}, timeout=CANCEL_GRACE_S)
+            if not arrived.done():
+                raise self._hung("did not stop", CANCEL_GRACE_S)
+        except asyncio.CancelledError:
+            with contextlib.suppress(EngineDied):
+                self._cancel(number)
+            raise
+        finally:
+            self._waiting.pop(number, None)
+        answer = arrived.result()
+        if answer is None:
+            raise self._crashed()
+        return lambda: _reply(answer)
 
     def unload(self, timeout_s: float = 60.0) -> None:
         """Free the model inside the process, so that what stays behind can be measured.
@@ -189,13 +219,35 @@ class EngineProcess:
         """Pass answers on until the pipe ends; a torn frame counts as the end."""
         try:
             while (message := wire.receive(stream)) is not None:
-                self._answers.put(message)
-        except (wire.WireError, OSError, ValueError):
+                waiting = self._waiting.get(message.pop("id"))
+                if waiting is not None:  # else nobody waits for it any more
+                    waiting(message)
+        except (wire.WireError, OSError, ValueError, KeyError):
             pass
         finally:
-            self._answers.put(None)
+            with self._lock:
+                self._ended = True
+                left = list(self._waiting.values())
+            for waiting in left:
+                with contextlib.suppress(RuntimeError):  # its event loop is gone
+                    waiting(None)
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any], waiting: Callable[[Answer], None]) -> int:
+        """Send a message; `waiting` is called in another thread with everything that answers it."""
+        number = next(self._numbers)
+        with self._lock:
+            if self._ended:
+                waiting(None)
+                return number
+            self._waiting[number] = waiting
+        try:
+            self._write({"id": number, **message})
+        except BaseException:
+            self._waiting.pop(number, None)
+            raise
+        return number
+
+    def _write(self, message: dict[str, Any]) -> None:
         try:
             wire.send(self._pipe, message)
         except wire.WireError as error:
@@ -203,19 +255,28 @@ class EngineProcess:
         except (OSError, ValueError) as error:
             raise self._crashed() from error
 
+    def _cancel(self, number: int) -> None:
+        self._write({"op": "cancel", "request": number})
+
     def _ask(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        self._send(message)
-        answer = self._answer_or_kill(timeout_s, None, "did not answer")
+        answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        number = self._send(message, answers.put)
+        try:
+            answer = self._answer_or_kill(answers, timeout_s, None, "did not answer")
+        finally:
+            self._waiting.pop(number, None)
         if "error" in answer:
             error = answer["error"]
             raise EngineError(f"{self.engine}: {error['message']}", code=error["code"], fix=error["fix"])
         return answer
 
-    def _answer(self, timeout_s: float, on_text: Callable[[str, bool], None] | None) -> dict[str, Any]:
+    def _answer(
+        self, answers: queue.SimpleQueue[Answer], timeout_s: float, on_text: Callable[[str, bool], None] | None
+    ) -> dict[str, Any]:
         """Return the next answer, passing streamed text on; raise `queue.Empty` at the time limit."""
         deadline = time.monotonic() + timeout_s
         while True:
-            answer = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
             if answer is None:
                 raise self._crashed()
             if "text" not in answer:
@@ -224,31 +285,45 @@ class EngineProcess:
                 on_text(answer["text"], answer["reasoning"])
 
     def _answer_or_kill(
-        self, timeout_s: float, on_text: Callable[[str, bool], None] | None, what: str
+        self,
+        answers: queue.SimpleQueue[Answer],
+        timeout_s: float,
+        on_text: Callable[[str, bool], None] | None,
+        what: str,
     ) -> dict[str, Any]:
         try:
-            return self._answer(timeout_s, on_text)
+            return self._answer(answers, timeout_s, on_text)
         except queue.Empty:
-            self._process.kill()
-            self._process.wait()
-            raise EngineDied(
-                f"{self.engine} {what} within {timeout_s:.0f} s and was ended",
-                fix=f"its log: {self._log_path}",
-                code="engine_hung",
-            ) from None
+            raise self._hung(what, timeout_s) from None
 
-    def _answer_or_cancel(self, timeout_s: float, on_text: Callable[[str, bool], None] | None) -> dict[str, Any]:
+    def _hung(self, what: str, timeout_s: float) -> EngineDied:
+        """End the process and return why."""
+        self._process.kill()
+        self._process.wait()
+        return EngineDied(
+            f"{self.engine} {what} within {timeout_s:.0f} s and was ended",
+            fix=f"its log: {self._log_path}",
+            code="engine_hung",
+        )
+
+    def _answer_or_cancel(
+        self,
+        number: int,
+        answers: queue.SimpleQueue[Answer],
+        timeout_s: float,
+        on_text: Callable[[str, bool], None] | None,
+    ) -> dict[str, Any]:
         try:
-            return self._answer(timeout_s, on_text)
+            return self._answer(answers, timeout_s, on_text)
         except queue.Empty:
-            self._send({"op": "cancel"})
-            return self._answer_or_kill(CANCEL_GRACE_S, on_text, "did not stop")
+            self._cancel(number)
+            return self._answer_or_kill(answers, CANCEL_GRACE_S, on_text, "did not stop")
 
-    def _abandon(self) -> None:
-        """Stop a generation that nobody waits for any more, so that its answer is not taken for the next one's."""
+    def _abandon(self, number: int, answers: queue.SimpleQueue[Answer]) -> None:
+        """Stop a generation that nobody waits for any more, so that it does not slow the next one down."""
         try:
-            self._send({"op": "cancel"})
-            self._answer_or_kill(CANCEL_GRACE_S, None, "did not stop")
+            self._cancel(number)
+            self._answer_or_kill(answers, CANCEL_GRACE_S, None, "did not stop")
         except EngineDied:
             pass
         except BaseException:  # Ctrl-C a second time
@@ -266,6 +341,22 @@ class EngineProcess:
         return EngineDied(
             f"the process of {self.engine} {what}", fix=f"its log: {self._log_path}", code="engine_crashed"
         )
+
+
+def _chat(messages: list[dict[str, str]], params: dict[str, Any], *, stream: bool) -> dict[str, Any]:
+    return {"op": "chat", "messages": messages, "params": params, "stream": stream}
+
+
+def _reply(answer: dict[str, Any]) -> Reply:
+    failure = answer["failure"]
+    return Reply(
+        sent_ns=answer["sent_ns"],
+        end_ns=answer["end_ns"],
+        chunks=tuple(Chunk(text, at_ns, reasoning) for at_ns, reasoning, text in answer["chunks"]),
+        finish=Finish(**answer["finish"]) if answer["finish"] else None,
+        cancelled=answer["cancelled"],
+        failure=(failure["code"], failure["message"]) if failure else None,
+    )
 
 
 def _ended(status: int) -> str:

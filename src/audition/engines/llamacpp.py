@@ -21,6 +21,7 @@ _CODES = {
     "exceed_context_size_error": "context_length_exceeded",
     "invalid_request_error": "invalid_request",
 }
+_RANDOM_SEED = -1
 _REFUSAL = "error loading model: "
 
 
@@ -28,6 +29,7 @@ class LlamaCpp:
     """One model in llama.cpp."""
 
     requires = "xllamacpp"
+    concurrent = True
 
     def __init__(self) -> None:
         import xllamacpp
@@ -54,18 +56,23 @@ class LlamaCpp:
             "devices": devices,
         }
 
-    def load(self, weights_path: str, *, context: int) -> None:
+    def load(self, weights_path: str, *, context: int, parallel: int = 1) -> None:
         """Load a GGUF file.
+
+        Args:
+            weights_path: The file.
+            context: Tokens of context for each request.
+            parallel: Requests that are answered at once; each has a context of its own.
 
         Raises:
             EngineError: llama.cpp would not take it; its log says why.
         """
         params = self._library.CommonParams()
         params.model.path = weights_path
-        params.n_ctx = context
+        params.n_ctx = context * parallel
         # By default llama.cpp shrinks the context until it fits: a different target, without a word.
         params.fit_params = False
-        params.n_parallel = 1
+        params.n_parallel = parallel
         # No reuse of anything between requests: a cached prompt is measured as if prefill were free.
         params.cache_prompt = False
         params.cache_ram_mib = 0
@@ -92,7 +99,7 @@ class LlamaCpp:
         return errors[0] if errors else None
 
     def chat(
-        self, messages: list[dict[str, str]], *, max_tokens: int, temperature: float, seed: int
+        self, messages: list[dict[str, str]], *, max_tokens: int, temperature: float, seed: int | None
     ) -> Iterator[Chunk | Finish]:
         """Answer messages with the model's own chat template (llama.cpp falls back to ChatML where there is none).
 
@@ -103,7 +110,7 @@ class LlamaCpp:
             "messages": messages,
             "max_tokens": max_tokens,
             "temperature": temperature,
-            "seed": seed,
+            "seed": _RANDOM_SEED if seed is None else seed,
             "cache_prompt": False,
             "stream": True,
             "stream_options": {"include_usage": True},

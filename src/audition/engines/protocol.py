@@ -7,7 +7,7 @@ timestamps) offers `chat` instead, and yields `Chunk` and `Finish`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -48,6 +48,79 @@ class Finish:
     engine_timings: dict[str, float] | None = None
 
 
+NOT_STREAMED = "not_streamed"
+"""The note of an answer that came in one piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What a client saw of one request on the wire, besides the text.
+
+    Attributes:
+        status: HTTP status; None when no answer began.
+        model: The model that the answer names.
+        device: The device that the answer names; few servers do.
+        stamps: `kernel` when arrival times are the kernel's, `process` when they were taken after the read.
+        lag_ms: The longest that bytes had waited for the client; None without the kernel's times.
+        shared: Pieces of text that came in one read with an earlier piece, and so share its time.
+        connect_ms: Opening the connection, before the timer; None when an open one was used again.
+        notes: What the stream did otherwise than the field does, such as `no_done`, `broken_event`, `no_usage`.
+    """
+
+    status: int | None = None
+    model: str | None = None
+    device: str | None = None
+    stamps: str = "process"
+    lag_ms: float | None = None
+    shared: int = 0
+    connect_ms: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answered request; all times are of one monotonic clock, in nanoseconds.
+
+    Attributes:
+        sent_ns: The last moment before the request went out.
+        end_ns: The end of the fully drained stream, or of the attempt.
+        finish: None when the stream did not end by itself.
+        cancelled: It was stopped at the time limit.
+        failure: `(code, message)` when the request was refused or failed.
+        wire: For a server over the network; None for an engine in a process of its own.
+    """
+
+    sent_ns: int
+    end_ns: int
+    chunks: tuple[Chunk, ...]
+    finish: Finish | None
+    cancelled: bool
+    failure: tuple[str, str] | None
+    wire: Wire | None = None
+
+
+class Session(Protocol):
+    """An engine with a model, or a server, that can be asked; many requests may be under way at once."""
+
+    async def ask(
+        self, messages: list[dict[str, str]], params: dict[str, Any], timeout_s: float
+    ) -> Callable[[], Reply]:
+        """Send one request and drain its answer.
+
+        Args:
+            messages: Role and content pairs.
+            params: `max_tokens`, `temperature`, `seed`.
+            timeout_s: After this the request is stopped; what had come is in the reply.
+
+        Returns:
+            A function that reads the answer: called later, when no other stream waits for this process.
+
+        Raises:
+            EngineDied: Nothing more can be asked of it.
+        """
+        ...
+
+
 @runtime_checkable
 class Adapter(Protocol):
     """The least an adapter has to offer."""
@@ -64,7 +137,9 @@ class Adapter(Protocol):
 class ChatEngine(Protocol):
     """What an engine of our own offers.
 
-    Optional besides: `unload()`, `describe() -> dict` (versions, devices), `explain_failure(log: str) -> str | None`.
+    Optional besides: `unload()`, `describe() -> dict` (versions, devices), `explain_failure(log: str) -> str | None`,
+    `concurrent = True` (several requests may be under way, in threads; `load` then takes `parallel`, how many),
+    `device` (where the loaded model runs).
     """
 
     def load(self, weights_path: str, *, context: int) -> None:
@@ -72,9 +147,9 @@ class ChatEngine(Protocol):
         ...
 
     def chat(
-        self, messages: list[dict[str, str]], *, max_tokens: int, temperature: float, seed: int
+        self, messages: list[dict[str, str]], *, max_tokens: int, temperature: float, seed: int | None
     ) -> Iterator[Chunk | Finish]:
-        """Answer messages; closing the iterator stops the generation."""
+        """Answer messages, with a seed of its own where `seed` is None; closing the iterator stops the generation."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import sys
 import time
@@ -15,8 +16,8 @@ import psutil
 import pytest
 
 from audition.engines import host
-from audition.engines.host import EngineProcess, Reply, probe
-from audition.engines.protocol import EngineDied, EngineError
+from audition.engines.host import EngineProcess, probe
+from audition.engines.protocol import EngineDied, EngineError, Reply
 from audition.errors import AuditionError
 from faulty_engines import Steady
 
@@ -134,8 +135,10 @@ def test_leaving_ends_the_process(loaded: Callable[[str], EngineProcess]) -> Non
 
 def test_leaving_ends_a_process_that_hears_nothing(loaded: Callable[[str], EngineProcess]) -> None:
     with loaded("seizes") as process:
-        process._send({"op": "chat", "messages": [{"role": "user", "content": ""}], "params": {}, "stream": True})
-        assert process._answers.get(timeout=LONG) == {"text": "one ", "reasoning": False}
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        message = {"op": "chat", "messages": [{"role": "user", "content": ""}], "params": {}, "stream": True}
+        process._send(message, answers.put)
+        assert answers.get(timeout=LONG) == {"text": "one ", "reasoning": False}
         start = time.monotonic()
     assert gone(process.pid)
     assert time.monotonic() - start < LONG / 2

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from audition.engines import child, host, wire
-from audition.engines.host import EngineProcess, Reply
-from audition.engines.protocol import EngineDied
+from audition.engines.host import EngineProcess
+from audition.engines.protocol import EngineDied, Reply
 from faulty_engines import Endless
 
 pytestmark = pytest.mark.usefixtures("faulty")
@@ -186,14 +186,14 @@ def test_when_the_parent_is_killed_its_engine_goes_too(tmp_path: Path, engine: s
 def test_a_cancel_right_behind_its_request_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader may have both before the engine has begun with the first."""
     requests, replies = io.BytesIO(), io.BytesIO()
-    wire.send(requests, {"op": "chat", "messages": [], "params": {}, "stream": False})
-    wire.send(requests, {"op": "cancel"})
+    wire.send(requests, {"id": 1, "op": "chat", "messages": [], "params": {}, "stream": False})
+    wire.send(requests, {"op": "cancel", "request": 1})
     requests.seek(0)
     monkeypatch.setattr(os, "_exit", lambda _: None)
     worker = child._Child(replies)
     worker._engine = Endless()
     operations: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    child._read(requests, operations, worker.cancelled)
+    child._read(requests, operations, worker)
     worker.serve(operations.get(timeout=0))
     replies.seek(0)
     answer = wire.receive(replies)
@@ -205,6 +205,6 @@ def test_a_cancel_right_behind_its_request_is_not_lost(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("process", ["endless"], indirect=True)
 def test_a_cancel_that_comes_too_late_does_not_stop_the_next_answer(process: EngineProcess) -> None:
     ask(process, timeout_s=0.05)
-    process._send({"op": "cancel"})
+    process._cancel(next(process._numbers) - 1)
     reply = ask(process, timeout_s=0.5)
     assert len(reply.chunks) > 5
