@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from audition.api import Silent
+from audition.bench.requests import measured_requests, opening
 from audition.bench.rundir import RunDir
-from audition.bench.runner import requests_of, run_plan
+from audition.bench.runner import Means, run_plan
+from audition.bench.schedule import Schedule
 from plans import a_plan, a_run, a_target
 
 PLAN = a_plan([a_target(model="one"), a_target(model="two")], rounds=2)
@@ -26,7 +28,7 @@ def finish(tmp_path: Path, faulty: None) -> Callable[[RunDir], RunDir]:
     weights.write_bytes(b"weights")
 
     def finish(run: RunDir) -> RunDir:
-        run_plan(run, lambda _: weights, Silent(), lambda: 2**40)
+        run_plan(run, Means(lambda _: weights, lambda: 2**40), Silent())
         return run
 
     return finish
@@ -66,12 +68,17 @@ def content(run: RunDir) -> dict[str, bytes]:
 
 def assert_whole(run: RunDir, kept: dict[str, bytes]) -> None:
     """All that was planned is there once, and every line that was there before still is, byte for byte."""
-    planned = {(block.id, asked.phase, asked.key) for block in PLAN.blocks for asked in requests_of(PLAN, block)}
+    level = PLAN.levels[0]
+    planned = {
+        (block.id, *asked.id)
+        for block in PLAN.blocks
+        for asked in [*opening(PLAN), *measured_requests(PLAN, block, level)]
+    }
     assert len(planned) == 20
-    assert Counter(sample.key for sample in run.samples()) == dict.fromkeys(planned, 1)
+    assert Counter((s.block, s.phase, s.level, s.case, s.repeat) for s in run.samples()) == dict.fromkeys(planned, 1)
     assert {sample.status for sample in run.samples()} == {"ok"}
     assert Counter(load.block for load in run.loads()) == {block.id: 1 for block in PLAN.blocks}
-    assert run.is_complete()
+    assert not Schedule(run.plan, []).left(run.samples(), run.loads())
     for name, before in kept.items():
         assert content(run)[name].startswith(before)
 

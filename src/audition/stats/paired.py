@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from audition.stats.clusters import load_shift
+from audition.stats.components import Components, components, exponential, grouped
+from audition.stats.quantiles import median, ranks
+from audition.stats.student import quantile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,3 +69,257 @@ def sign_flip_test(differences: Sequence[float], rng: np.random.Generator) -> Pa
         signs = rng.choice((-1.0, 1.0), size=(_DRAWS, moving.size))
         p = (1 + int((np.abs(signs @ moving) >= observed).sum())) / (_DRAWS + 1)
     return PairedTest(mean, p, values.size, int(moving.size))
+
+
+Observation = tuple[Hashable, Hashable, float]
+"""One request: its case, its load, its value."""
+
+FEWEST_CASES = 3
+"""Two cases have one degree of freedom: such an interval is too wide to be of use."""
+_WALSH_UP_TO = 2000
+_ONE_LOAD = "one load: a difference between loads may look like one between targets"
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times what `a` takes `b` takes, for new cases of the kind and new loads.
+
+    Attributes:
+        value: The typical ratio of a case; infinite when `b` fails where `a` does not, None with a `reason`.
+        low: Lower end; None, with a `reason`, where the data cannot carry an interval.
+        high: Upper end.
+        n_cases: Cases that both have.
+        between_loads: Whether the interval contains what differs from load to load; not so when either has one load.
+        shown: Whether a difference is shown: the interval leaves out 1, and contains what loads differ by.
+        reason: Why there is no interval, or why none is shown in spite of it.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n_cases: int
+    between_loads: bool
+    shown: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much more than `a` `b` takes, on average over cases; the fields are those of `Ratio`, with 0 for 1."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n_cases: int
+    between_loads: bool
+    shown: bool
+    reason: str | None = None
+
+
+def ratio_interval(a: Iterable[Observation], b: Iterable[Observation], level: float = 0.95) -> Ratio:
+    """Compare two targets on the same cases by ratio, as fits latencies, rates and sizes.
+
+    The ratio of a case is that of its medians. Over cases, ranks bound it without assuming a shape: the Hodges-Lehmann
+    estimate with Wilcoxon's interval (Hollander and Wolfe, Nonparametric Statistical Methods, 3.3), exact for two
+    targets that are alike, since their ratios are then symmetric about 1. With so few cases that ranks cannot reach the
+    level (below six for 95 %), it is Student's interval of the logarithms.
+
+    A shift of a load moves all the cases together and does not show in their spread, so each target's is estimated and
+    added (Kalibera and Jones, ISMM 2013, on repeating at the highest level that varies). The two targets' loads count
+    as independent, which is on the safe side where the rounds of both drift alike.
+
+    Args:
+        a: The requests of the one, values above 0; `math.inf` for a failed one.
+        b: The requests of the other. Cases that the other lacks are left out.
+        level: Confidence.
+
+    Raises:
+        ValueError: A value is not above 0.
+    """
+    ours, theirs = _on_common_cases(a, b)
+    if any(not value > 0 for _, _, value in (*ours, *theirs)):
+        raise ValueError("a ratio needs values above 0")
+    ours, theirs = _logarithms(ours), _logarithms(theirs)
+    between_loads = _loads(ours) > 1 and _loads(theirs) > 1
+    before, after = _by_case(ours), _by_case(theirs)
+    differences = sorted(
+        (median(sorted(after[case])) - median(sorted(before[case])) for case in before),
+        key=lambda d: (math.isnan(d), d),
+    )
+    # Where both fail there is no telling which is slower: it could be either, without end.
+    known = [d for d in differences if not math.isnan(d)]
+    n = len(differences)
+    if not known:
+        reason = "both failed in every case that they share" if n else "they share no case"
+        return Ratio(None, None, None, n, between_loads, False, reason)
+    centre = _hodges_lehmann(known)
+    value = exponential(centre)
+    bounds = _bounds(differences, known, centre, level)
+    if isinstance(bounds, str):
+        return Ratio(value, None, None, n, between_loads, False, bounds)
+    shift = _shift_half_width(load_shift(*_columns(ours)), load_shift(*_columns(theirs)), level)
+    low = exponential(_widened(bounds[0], centre, shift, -1))
+    high = exponential(_widened(bounds[1], centre, shift, 1))
+    shown = between_loads and not low <= 1 <= high
+    return Ratio(value, low, high, n, between_loads, shown, None if between_loads else _ONE_LOAD)
+
+
+def difference_interval(a: Iterable[Observation], b: Iterable[Observation], level: float = 0.95) -> Difference:
+    """Compare two targets on the same cases by difference of means, as fits scores between 0 and 1, and memory.
+
+    Student's interval of the cases' differences, with the loads' parts added as in `ratio_interval`. With one case
+    (memory has none) the loads are all there is, and it is Welch's interval of their means.
+
+    Args:
+        a: The requests of the one, finite values.
+        b: The requests of the other. Cases that the other lacks are left out.
+        level: Confidence.
+
+    Raises:
+        ValueError: A value is not finite.
+    """
+    ours, theirs = _on_common_cases(a, b)
+    if any(not math.isfinite(value) for _, _, value in (*ours, *theirs)):
+        raise ValueError("a difference of means needs finite values")
+    between_loads = _loads(ours) > 1 and _loads(theirs) > 1
+    if not ours:
+        return Difference(None, None, None, 0, between_loads, False, "they share no case")
+    before, after = _by_case(ours), _by_case(theirs)
+    differences = [_mean(after[case]) - _mean(before[case]) for case in before]
+    n, value = len(differences), _mean(differences)
+    parts = components(*_columns(ours)), components(*_columns(theirs))
+    if n > 1:
+        spread = math.fsum((d - value) ** 2 for d in differences) / (n - 1)
+        case_part = quantile(0.5 + level / 2, n - 1) * math.sqrt(spread / n)
+    else:
+        case_part = _welch([(part.within, part.df_within) for part in parts], level)
+    half = math.hypot(case_part, _shift_half_width(*parts, level))
+    if half <= 0:
+        reason = f"nothing varies between {n} case{'s' * (n > 1)}, so how much it could is unknown"
+        return Difference(value, None, None, n, between_loads, False, reason)
+    low, high = value - half, value + half
+    shown = between_loads and not low <= 0 <= high
+    return Difference(value, low, high, n, between_loads, shown, None if between_loads else _ONE_LOAD)
+
+
+def _on_common_cases(a: Iterable[Observation], b: Iterable[Observation]) -> tuple[list[Observation], list[Observation]]:
+    ours, theirs = list(a), list(b)
+    common = {case for case, _, _ in ours} & {case for case, _, _ in theirs}
+    return [row for row in ours if row[0] in common], [row for row in theirs if row[0] in common]
+
+
+def _logarithms(rows: Sequence[Observation]) -> list[Observation]:
+    return [(case, load, math.log(value)) for case, load, value in rows]
+
+
+def _columns(rows: Sequence[Observation]) -> tuple[list[float], list[Hashable], list[Hashable]]:
+    return [row[2] for row in rows], [row[0] for row in rows], [row[1] for row in rows]
+
+
+def _by_case(rows: Sequence[Observation]) -> dict[Hashable, list[float]]:
+    return grouped([row[2] for row in rows], [row[0] for row in rows])
+
+
+def _loads(rows: Sequence[Observation]) -> int:
+    return len({load for _, load, _ in rows})
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _shift_half_width(a: Components | None, b: Components | None, level: float) -> float:
+    """Return half the width that the shifts of both targets' loads add."""
+    return _welch([(part.between_loads, part.loads - 1) for part in (a, b) if part is not None], level)
+
+
+def _welch(parts: Sequence[tuple[float, int]], level: float) -> float:
+    """Return half the interval of a sum of independent means, each with a variance and its degrees of freedom.
+
+    Welch, Biometrika 34 (1947).
+    """
+    parts = [(variance, df) for variance, df in parts if variance > 0]
+    if not parts:
+        return 0.0
+    total = math.fsum(variance for variance, _ in parts)
+    df = total**2 / math.fsum(variance**2 / df for variance, df in parts)
+    return quantile(0.5 + level / 2, df) * math.sqrt(total)
+
+
+def _widened(bound: float, centre: float, shift: float, side: int) -> float:
+    """Return a bound, below (-1) or above (1), with what loads add to its distance from the centre."""
+    if math.isinf(bound):
+        return bound
+    if math.isinf(centre):
+        return bound + side * shift
+    return centre + side * math.hypot(bound - centre, shift)
+
+
+def _bounds(
+    differences: Sequence[float], known: Sequence[float], centre: float, level: float
+) -> tuple[float, float] | str:
+    """Return the interval of the centre of symmetry of `differences`, or why there is none."""
+    n = len(differences)
+    if n < FEWEST_CASES:
+        return f"n = {n} is too small: at least {FEWEST_CASES - n} more cases"
+    dropped = _dropped(n, level) if n <= _WALSH_UP_TO else None
+    if dropped is None and n <= _WALSH_UP_TO:
+        if len(known) < n or any(map(math.isinf, known)):
+            # All signs the same by chance: 1 in 2 ** (n - 1).
+            fewest = math.ceil(round(1 - math.log2(1 - level), 9))
+            return f"with failures, n = {n} is too small: at least {max(1, fewest - n)} more cases"
+        mean = _mean(known)
+        spread = math.fsum((d - mean) ** 2 for d in known) / (n - 1)
+        half = quantile(0.5 + level / 2, n - 1) * math.sqrt(spread / n)
+        return min(mean, centre) - half, max(mean, centre) + half
+    unknown = n - len(known)
+    worst, best = [*([-math.inf] * unknown), *known], [*known, *([math.inf] * unknown)]
+    if dropped is None:
+        found = ranks(n, 0.5, level) or (1, n)
+        return worst[found[0] - 1], best[found[1] - 1]
+    return _walsh(worst, dropped, -math.inf), _walsh(best, n * (n + 1) // 2 - 1 - dropped, math.inf)
+
+
+def _walsh(ordered: Sequence[float], rank: int, unknown: float) -> float:
+    """Return one of the sorted means of all pairs (each value with itself, too), counted from 0."""
+    import numpy as np
+
+    values = np.asarray(ordered)
+    first, second = np.triu_indices(values.size)
+    with np.errstate(invalid="ignore"):
+        means = (values[first] + values[second]) / 2
+    means[np.isnan(means)] = unknown
+    return float(np.partition(means, rank)[rank])
+
+
+def _hodges_lehmann(known: Sequence[float]) -> float:
+    """Return the median of the means of all pairs; the plain median of very many."""
+    n = len(known)
+    if n > _WALSH_UP_TO:
+        return median(known)
+    pairs = n * (n + 1) // 2
+    lower = _walsh(known, (pairs - 1) // 2, -math.inf)
+    upper = _walsh(known, pairs // 2, math.inf)
+    if lower == -upper and math.isinf(lower):
+        return median(known) if not math.isnan(median(known)) else 0.0
+    return lower / 2 + upper / 2
+
+
+def _dropped(n: int, level: float) -> int | None:
+    """Return how many means of pairs lie outside each end of Wilcoxon's interval, None when `n` is too small.
+
+    The largest k that the signed-rank sum reaches, or stays below, in at most half of what the level leaves.
+    """
+    import numpy as np
+
+    missed = (1 - level) / 2
+    if n > 50:
+        middle, spread = n * (n + 1) / 4, math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+        return math.floor(middle - quantile(1 - missed, math.inf) * spread - 0.5)
+    # The signed-rank sum is a sum of a random half of 1..n: count the subsets of each sum.
+    ways = np.zeros(n * (n + 1) // 2 + 1)
+    ways[0] = 1
+    for rank in range(1, n + 1):
+        ways[rank:] += ways[:-rank].copy()
+    below = np.flatnonzero(np.cumsum(ways) / 2.0**n <= missed)
+    return int(below[-1]) if below.size else None

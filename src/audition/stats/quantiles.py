@@ -28,16 +28,38 @@ class QuantileEstimate:
     n: int
 
 
-def minimum_n(q: float, level: float = 0.95) -> int:
-    """Return the smallest sample in which any order statistic is an upper bound of the quantile `q`.
+def minimum_n(q: float, level: float = 0.95, *, two_sided: bool = False) -> int:
+    """Return the smallest sample in which order statistics bound the quantile `q`.
 
-    The maximum of n values exceeds the quantile with probability `1 - q**n` (n = 59 for q = 0.95).
+    The maximum of n values exceeds the quantile with probability `1 - q**n` (n = 59 for q = 0.95). A two-sided
+    interval may miss half as often at each end (n = 72).
 
     Args:
         q: The quantile, between 0 and 1, both excluded.
-        level: The confidence of the one-sided bound.
+        level: The confidence.
+        two_sided: Whether both ends are needed, or an upper bound alone.
     """
-    return math.ceil(round(math.log(1 - level) / math.log(q), 9))
+    missed = (1 - level) / 2 if two_sided else 1 - level
+    extreme = max(q, 1 - q) if two_sided else q
+    return math.ceil(round(math.log(missed) / math.log(extreme), 9))
+
+
+def shortfall(n: int, q: float, level: float = 0.95, *, two_sided: bool = False) -> str | None:
+    """Return what a sample of `n` lacks to bound the quantile `q`, in words; None when it is large enough."""
+    missing = minimum_n(q, level, two_sided=two_sided) - n
+    return f"n = {n} is too small: at least {missing} more" if missing > 0 else None
+
+
+def median(ordered: Sequence[float]) -> float:
+    """Return the median of sorted values (type 7); between a number and a failure lies a failure."""
+    upper = len(ordered) // 2
+    return ordered[upper] if len(ordered) % 2 else ordered[upper - 1] / 2 + ordered[upper] / 2
+
+
+def ranks(n: int, q: float, level: float = 0.95) -> tuple[int, int] | None:
+    """Return the ranks (from 1) of the values that bound the quantile `q` of `n` independent ones; None if too few."""
+    low, high = _ranks(n, q, 1 - level)
+    return None if low is None or high is None else (low, high)
 
 
 def estimate(values: Sequence[float], q: float, level: float = 0.95) -> QuantileEstimate:
@@ -56,15 +78,15 @@ def estimate(values: Sequence[float], q: float, level: float = 0.95) -> Quantile
         raise ValueError("a quantile needs values, and none of them NaN")
     low, high = _ranks(len(ordered), q, 1 - level)
     return QuantileEstimate(
-        value=_type_7(ordered, q),
+        value=type_7(ordered, q),
         low=None if low is None else ordered[low - 1],
         high=None if high is None else ordered[high - 1],
         n=len(ordered),
     )
 
 
-def _type_7(ordered: Sequence[float], q: float) -> float:
-    """Interpolate between the neighbours; between a number and a failure lies a failure."""
+def type_7(ordered: Sequence[float], q: float) -> float:
+    """Return the quantile `q` of sorted values; between a number and a failure lies a failure."""
     import numpy as np
 
     finite = [value for value in ordered if math.isfinite(value)]

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from audition.stats.quantiles import estimate, minimum_n
+from audition.stats.quantiles import estimate, median, minimum_n, ranks, shortfall
 
 INF = math.inf
 
@@ -16,6 +16,22 @@ def test_the_smallest_sample_that_bounds_a_quantile(q: float, n: int) -> None:
     assert minimum_n(q) == n
     # By its definition: the largest of n values is above the quantile with probability 1 - q**n.
     assert 1 - q**n >= 0.95 > 1 - q ** (n - 1)
+
+
+@pytest.mark.parametrize(("q", "n"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368), (0.05, 72)])
+def test_the_smallest_sample_with_both_ends(q: float, n: int) -> None:
+    assert minimum_n(q, two_sided=True) == n
+    assert ranks(n, q) is not None and ranks(n - 1, q) is None
+
+
+def test_what_a_sample_lacks_is_said() -> None:
+    assert shortfall(50, 0.95) == "n = 50 is too small: at least 9 more"
+    assert shortfall(59, 0.95, two_sided=True) == "n = 59 is too small: at least 13 more"
+    assert shortfall(59, 0.95) is shortfall(72, 0.95, two_sided=True) is None
+
+
+def test_the_median_of_sorted_values() -> None:
+    assert [median([1, 2, 9]), median([1, 2, 4, 9]), median([1, INF])] == [2, 3, INF]
 
 
 @pytest.mark.parametrize(("q", "level", "n"), [(0.75, 0.578125, 3), (0.2, 0.9984, 4), (0.1, 0.9, 1)])
