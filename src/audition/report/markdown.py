@@ -260,7 +260,7 @@ def _provenance(plan: Plan, host: dict[str, Any]) -> str:
         facts += [f"{key} {value}" for key, value in sorted(target.settings.items())]
         source = host.get("models", {}).get(target.variant, {}).get("source")
         facts += [f"from {source}"] if source else []
-        lines.append(f"- {_code(target.id)}: {_cell(', '.join(facts))}, sha256 {_code(target.digest)}.")
+        lines.append(f"- {_code(target.id)}: {_cell(', '.join(facts))}, sha256 {_code(target.digest or 'unknown')}.")
     return "\n".join(lines)
 
 

@@ -29,7 +29,7 @@ def render(summary: dict[str, Any]) -> str:
                 *(_text(target[name]) for name in _ABOUT),
                 *(target["quality"][name.removeprefix("quality_")] for name in quality),
                 *(target["requests"][name.removeprefix("requests_")] for name in counts),
-                *(target["metrics"][metric.tag][end] for metric in METRICS for end in ends),
+                *(_figure(metric, target["metrics"][metric.tag][end]) for metric in METRICS for end in ends),
                 _text(" ".join(finding["code"] for finding in target["findings"])),
             ]
         )
@@ -38,7 +38,13 @@ def render(summary: dict[str, Any]) -> str:
 
 def _column(metric: Metric, end: str) -> str:
     """Return a column's name: a figure carries its unit, a count has none."""
-    return f"{metric.tag}_n" if end == "n" else f"{metric.tag}_{end}_{metric.unit.replace('/', '_per_')}"
+    if end == "n":
+        return f"{metric.tag}_n"
+    return f"{metric.tag}_{end}_{metric.unit.replace('/', '_per_').replace('%', 'percent')}"
+
+
+def _figure(metric: Metric, value: Any) -> Any:
+    return int(value) if metric.unit == "bytes" and isinstance(value, float) else value
 
 
 def _text(value: str | None) -> str:

@@ -4,53 +4,69 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from audition.bench.guards import Evidence, Finding, run_guards
-from audition.bench.plan import Plan, Target
+from audition.bench.plan import Block, Plan, Target
 from audition.bench.rundir import RunDir
 from audition.bench.sample import Load, Sample
+from audition.bench.schedule import Schedule
 from audition.errors import AuditionError
 from audition.jsonfile import read_json, write_json
 from audition.quality.scores import SampleScore
 from audition.stats import quantiles
 from audition.stats.proportions import wilson
-from audition.summary.metrics import METRICS, Estimate, Records
+from audition.summary.metrics import METRICS, Records
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def summarize(
-    plan: Plan, samples: Sequence[Sample], loads: Sequence[Load], scores: Sequence[SampleScore]
+    plan: Plan,
+    samples: Sequence[Sample],
+    loads: Sequence[Load],
+    scores: Sequence[SampleScore],
+    *,
+    blocks: Sequence[Block] | None = None,
+    host: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of `summary.json`: plain numbers, rounded once, so that the same samples give the same bytes.
 
-    Infinite values (a quantile that falls among failed requests) are written as the string `"inf"`.
+    Infinite values (a quantile that falls among failed requests) are written as the string `"inf"`. A target's own
+    metrics are those of the first load level; `levels` has those of every level.
+
+    Args:
+        plan: The plan.
+        samples: All samples.
+        loads: All loads.
+        scores: All scores.
+        blocks: The blocks of the plan and those that were added; None takes the plan's.
+        host: The content of `host.json`.
     """
-    ended = {load.block for load in loads}
-    planned = {(block.id, case) for block in plan.blocks for case in block.cases}
-    asked = {(sample.block, sample.case) for sample in samples if sample.phase == "measured"}
+    blocks = plan.blocks if blocks is None else blocks
+    host = host or {}
     return {
         "schema": SCHEMA,
         "name": plan.name,
-        "complete": all(block.id in ended for block in plan.blocks) and asked >= planned,
+        "complete": is_complete(plan, blocks, samples, loads),
         "quantile_method": quantiles.METHOD,
         "settings": asdict(plan.settings),
-        "load_pattern": plan.load_pattern,
+        "levels": [asdict(level) for level in plan.levels],
+        "rounds": max((block.round for block in blocks), default=0),
         "cases": len(plan.cases),
+        "noise_floor": host.get("noise_floor"),
         "targets": [
-            _target_summary(
-                plan,
-                target,
-                [sample for sample in samples if sample.target == target.id],
-                [load for load in loads if load.target == target.id],
-                [score for score in scores if score.target == target.id],
-            )
+            _target_summary(plan, target, samples, loads, [s for s in scores if s.target == target.id], host)
             for target in plan.targets
         ],
     }
+
+
+def is_complete(plan: Plan, blocks: Sequence[Block], samples: Sequence[Sample], loads: Sequence[Load]) -> bool:
+    """Return whether every block has ended, and every request that it must have has its sample."""
+    return not Schedule.of(plan, blocks).left(samples, loads)
 
 
 def write_summary(run: RunDir, summary: dict[str, Any]) -> None:
@@ -84,17 +100,24 @@ def _target_summary(
     samples: Sequence[Sample],
     loads: Sequence[Load],
     scores: Sequence[SampleScore],
+    host: Mapping[str, Any],
 ) -> dict[str, Any]:
-    measured = [sample for sample in samples if sample.phase == "measured"]
-    first = [sample for sample in samples if sample.phase == "first"]
-    cases = {case.id: case for case in plan.cases}
-    findings = run_guards(Evidence(target, measured, first, loads, cases, plan.settings)) if measured else []
-    records = Records(target, measured, first, loads)
-    counts = Counter(sample.status for sample in measured)
-    answered = counts["ok"] + counts["truncated"]
+    mine = [sample for sample in samples if sample.target == target.id]
+    measured = [sample for sample in mine if sample.phase == "measured"]
+    findings = run_guards(Evidence.of(plan, target, samples, loads, host))
+    requests = _counts(measured)
+    answered = requests["ok"] + requests["truncated"]
     status = "not measured" if not measured else "failed" if not answered else "ok"
     if status == "ok" and answered < len(measured):
         status = "partly failed"
+    levels = [
+        {
+            "level": level.id,
+            "requests": _counts([sample for sample in measured if sample.level == level.id]),
+            "metrics": _metrics(Records.of(plan, target, level, samples, loads, host), findings),
+        }
+        for level in plan.levels
+    ]
     return {
         "id": target.id,
         "model": target.model,
@@ -105,21 +128,30 @@ def _target_summary(
         "licence_class": target.licence_class,
         "digest": target.digest,
         "status": status,
-        "requests": {
-            "measured": len(measured),
-            **{s: counts[s] for s in ("ok", "truncated", "failed", "timeout")},
-        },
-        "errors": _errors(samples, loads),
+        "requests": requests,
+        "errors": _errors(
+            [sample for sample in mine if sample.phase != "probe"], [load for load in loads if load.target == target.id]
+        ),
         "token_sources": sorted({s.token_source for s in measured if s.token_source}),
-        "metrics": {
-            metric.tag: {"unit": metric.unit, **_plain(metric.estimate(records), metric.digits + 2)}
-            | {"tainted_by": sorted(f.code for f in findings if metric.tag in f.taints)}
-            for metric in METRICS
-        },
+        "metrics": levels[0]["metrics"],
+        "levels": levels,
         "quality": _quality(plan, scores, findings),
         "findings": [asdict(finding) for finding in findings],
-        "by_case": _by_case(plan, measured, scores),
+        "by_case": _by_case(plan, [sample for sample in measured if sample.level == plan.levels[0].id], scores),
     }
+
+
+def _metrics(records: Records, findings: Sequence[Finding]) -> dict[str, Any]:
+    return {
+        metric.tag: {"unit": metric.unit, **metric.estimate(records).to_json(metric.digits + 2)}
+        | {"tainted_by": sorted(finding.code for finding in findings if metric.tag in finding.taints)}
+        for metric in METRICS
+    }
+
+
+def _counts(samples: Sequence[Sample]) -> dict[str, int]:
+    counts = Counter(sample.status for sample in samples)
+    return {"measured": len(samples), **{s: counts[s] for s in ("ok", "truncated", "failed", "timeout")}}
 
 
 def _errors(samples: Sequence[Sample], loads: Sequence[Load]) -> list[dict[str, Any]]:
@@ -201,12 +233,3 @@ def _by_case(plan: Plan, measured: Sequence[Sample], scores: Sequence[SampleScor
             "weight": case.weight,
         }
     return out
-
-
-def _plain(estimate: Estimate, digits: int) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        if not isinstance(value, float):
-            return value
-        return "inf" if math.isinf(value) else round(value, digits)
-
-    return {name: plain(value) for name, value in asdict(estimate).items()}

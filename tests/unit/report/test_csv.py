@@ -30,7 +30,7 @@ def test_one_row_per_target_with_its_figures() -> None:
 def test_every_metric_has_its_columns_and_a_count_has_no_unit() -> None:
     (row,) = table(summary(Made("a")))
     for metric in METRICS:
-        unit = metric.unit.replace("/", "_per_")
+        unit = metric.unit.replace("/", "_per_").replace("%", "percent")
         assert {f"{metric.tag}_{end}_{unit}" for end in ("value", "low", "high", "p95")} <= set(row)
         assert f"{metric.tag}_n" in row
 
@@ -38,9 +38,10 @@ def test_every_metric_has_its_columns_and_a_count_has_no_unit() -> None:
 def test_an_unknown_figure_is_an_empty_cell_and_never_0() -> None:
     (row,) = table(summary(Made("a", load_fails=True), rounds=2))
     assert (row["status"], row["requests_failed"], row["requests_ok"]) == ("failed", "12", "0")
-    known = {"disk_value_bytes", "disk_n"}
+    # What fails is known: how often, and what the files take.
+    known = {"disk_value_bytes", *(f"failure_rate_{end}_percent" for end in ("value", "low", "high"))}
     figures = {name for metric in METRICS for name in row if name.startswith(f"{metric.tag}_") and name[-2:] != "_n"}
-    assert {name for name in figures if row[name]} == known - {"disk_n"}
+    assert {name for name in figures if row[name]} == known
     (row,) = table(summary(Made("a"), checked=False))
     assert (row["quality_score"], row["quality_low"], row["quality_cases"]) == ("", "", "0")
 

@@ -46,7 +46,8 @@ def test_table_and_pick() -> None:
 def test_guards_and_errors_stand_under_their_target() -> None:
     text = show(summary(Made("a", ("cut",) * 6), Made("b", load_fails=True)))
     assert "a\n  ! truncated_answers: 6 of 6 answers were cut" in text
-    assert "b\n  bad_model_file (0 requests): the file is cut off" in text
+    assert "b\n  ! failing_requests: " in text
+    assert "  bad_model_file (0 requests): the file is cut off" in text
     assert "engine_died (7 requests): the engine died" in text
     assert "! marks the figures" in text
     assert "! marks" not in show(summary(Made("a")))

@@ -215,9 +215,9 @@ def test_a_finding_marks_the_figures_it_taints() -> None:
 
 def test_the_summary_says_what_it_is_of() -> None:
     data = summary(Made("a"), rounds=2)
-    assert (data["schema"], data["name"], data["cases"]) == (1, "hand made", 6)
+    assert (data["schema"], data["name"], data["cases"]) == (2, "hand made", 6)
     assert data["settings"]["rounds"] == 2
-    assert data["load_pattern"] == {"kind": "closed-loop", "concurrency": 1}
+    assert data["levels"] == [{"id": "c1", "concurrency": 1, "rate": None, "duration_s": None}]
     assert "type 7" in data["quantile_method"]
 
 

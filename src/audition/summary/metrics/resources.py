@@ -1,9 +1,16 @@
-"""What a model takes: time to load, memory, disk."""
+"""What a model takes: time to load, memory, disk, and how much of the memory's speed."""
 
 from __future__ import annotations
 
-from audition.bench.sample import Load
-from audition.summary.metrics.base import Estimate, Metric, PerLoad, Records
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audition.bench.sample import Load, Memory, Sample
+from audition.summary.metrics.base import Metric, PerLoad, PerRequest, Reading, Readings, Records
+from audition.summary.metrics.estimate import Estimate
+from audition.summary.metrics.speed import decode_rate
+
+_UNREADABLE = "its memory could not be read"
 
 
 class LoadTime(PerLoad):
@@ -16,9 +23,9 @@ class LoadTime(PerLoad):
     digits = 0
     statistic = "median"
 
-    def value(self, load: Load) -> float | None:
-        """None when the load failed."""
-        return load.load_ms
+    def value(self, load: Load) -> float | str:
+        """A reason when the load failed, or a server had loaded the model already."""
+        return "no load was timed" if load.load_ms is None else load.load_ms
 
 
 class PeakMemory(PerLoad):
@@ -31,9 +38,9 @@ class PeakMemory(PerLoad):
     digits = 0
     statistic = "maximum"
 
-    def value(self, load: Load) -> float | None:
-        """None when nothing could be read."""
-        return load.peak.total if load.peak else None
+    def value(self, load: Load) -> float | str:
+        """A reason when nothing could be read."""
+        return _total(load.peak)
 
 
 class PeakAnonymousMemory(PerLoad):
@@ -46,9 +53,12 @@ class PeakAnonymousMemory(PerLoad):
     digits = 0
     statistic = "maximum"
 
-    def value(self, load: Load) -> float | None:
-        """None where the system does not tell it apart."""
-        return load.peak.anonymous if load.peak else None
+    def value(self, load: Load) -> float | str:
+        """A reason where the system does not tell it apart."""
+        if load.peak is None:
+            return _UNREADABLE
+        anonymous = load.peak.anonymous
+        return "the system does not tell anonymous memory apart" if anonymous is None else float(anonymous)
 
 
 class MemoryAfterUnload(PerLoad):
@@ -61,9 +71,24 @@ class MemoryAfterUnload(PerLoad):
     digits = 0
     statistic = "maximum"
 
-    def value(self, load: Load) -> float | None:
-        """None when nothing could be read."""
-        return load.after_unload.total if load.after_unload else None
+    def value(self, load: Load) -> float | str:
+        """A reason when nothing could be read."""
+        return _total(load.after_unload)
+
+
+class PeakGpuMemory(PerLoad):
+    """Memory on the accelerator, apart from the machine's."""
+
+    tag = "peak_gpu_memory"
+    header = "Peak GPU memory"
+    unit = "bytes"
+    formula = "largest memory of the engine's process tree on the GPU"
+    digits = 0
+    statistic = "maximum"
+
+    def value(self, load: Load) -> float | str:
+        """A reason: no record has it."""
+        return "GPU memory is not recorded"
 
 
 class Disk(Metric):
@@ -73,8 +98,63 @@ class Disk(Metric):
     header = "Disk"
     unit = "bytes"
     formula = "unique bytes of the variant's files"
+    statistic = "constant"
     digits = 0
+    by_level = False
+
+    def read(self, records: Records) -> Readings:
+        """Return nothing: it stands in the plan, not in the records."""
+        return Readings((), ())
+
+    def condense(self, used: Sequence[Reading], records: Records) -> Estimate:
+        """Return the size from the store's manifest."""
+        if records.target.disk_bytes is None:
+            return Estimate(self.statistic, reason="a server does not show its files")
+        return Estimate(self.statistic, value=records.target.disk_bytes, n=1)
 
     def estimate(self, records: Records) -> Estimate:
         """Return the size from the store's manifest."""
-        return Estimate("constant", value=records.target.disk_bytes, n=1)
+        return self.condense((), records)
+
+
+class BandwidthUse(PerRequest):
+    """How far the engine is from the physical limit: decoding reads the weights for every token.
+
+    Source: S. Williams, A. Waterman, D. Patterson, Roofline (CACM 52, 2009), with memory as the roof.
+    """
+
+    tag = "bandwidth_use"
+    header = "Bandwidth use"
+    unit = "%"
+    formula = "bytes touched per token x decode_tps / this machine's measured memory read bandwidth"
+    better = "higher"
+    failures_count = False
+    counts_tokens = True
+
+    def value(self, sample: Sample, records: Records) -> float | str:
+        """A reason for servers, for other devices than the CPU, and where the bandwidth was not measured."""
+        touched = records.target.active_bytes
+        if touched is None:
+            return "the bytes that a token touches are not known"
+        devices = {records.target.device, *(load.device for load in records.loads if load.device)}
+        if {device.casefold() for device in devices} - {"cpu", "unknown"}:
+            return "only the bandwidth of the CPU's memory is measured"
+        bandwidth = _bandwidth(records.host)
+        if isinstance(bandwidth, str):
+            return bandwidth
+        rate = decode_rate(sample, records)
+        return rate if isinstance(rate, str) else 100 * touched * rate / bandwidth
+
+
+def _bandwidth(host: Mapping[str, Any]) -> float | str:
+    """Return bytes per second, or in words why they are not known."""
+    found = (host.get("machine") or {}).get("memory_bandwidth") or {}
+    bytes_per_s = found.get("bytes_per_s")
+    if isinstance(bytes_per_s, int | float) and bytes_per_s > 0:
+        return float(bytes_per_s)
+    reason = found.get("reason")
+    return f"memory bandwidth: {reason}" if reason else "this machine's memory bandwidth was not measured"
+
+
+def _total(memory: Memory | None) -> float | str:
+    return _UNREADABLE if memory is None else float(memory.total)

@@ -1,13 +1,32 @@
-"""How many tokens come in a second. Aggregates are ratios of sums, never means of ratios."""
+"""How fast text comes, request by request."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 from audition.bench.sample import Sample
-from audition.summary.metrics.base import Estimate, Metric, PerRequest, Records
+from audition.summary.metrics.base import (
+    Metric,
+    PerRequest,
+    Reading,
+    Readings,
+    Records,
+    columns,
+    failure,
+    has_failed,
+    not_streamed,
+)
+from audition.summary.metrics.estimate import Estimate, median_of_gaps
+
+NOT_COUNTED = "nobody counted its tokens"
+NO_TOKEN = "no token was generated"  # noqa: S105 - no secret
 
 _SHORTEST_PREFILL_MS = 1e-6
+_CHUNKS_ARE_TOKENS = 0.1
+"""Pieces of text are taken for tokens while the two counts differ by no more than this part."""
 
 
 class DecodeTps(PerRequest):
@@ -19,13 +38,48 @@ class DecodeTps(PerRequest):
     formula = "(n - 1) / (last text - first text), n = completion tokens"
     better = "higher"
     failures_count = False
+    counts_tokens = True
 
-    def value(self, sample: Sample) -> float | None:
-        """None when there are fewer than two tokens, no count of them, or all text came at once."""
-        times, n = sample.chunk_times_ms, sample.completion_tokens
-        if n is None or n < 2 or len(times) < 2 or times[-1] <= times[0]:
-            return None
-        return 1000 * (n - 1) / (times[-1] - times[0])
+    def value(self, sample: Sample, records: Records) -> float | str:
+        """A reason when there are fewer than two tokens, no count of them, or all text came at once."""
+        return decode_rate(sample, records)
+
+
+class Tpot(PerRequest):
+    """Time per output token, the first one apart."""
+
+    tag = "tpot"
+    header = "TPOT"
+    unit = "ms"
+    formula = "1000 / decode_tps of the same request: (last text - first text) / (n - 1), n = completion tokens"
+    digits = 2
+    failures_count = False
+    counts_tokens = True
+
+    def value(self, sample: Sample, records: Records) -> float | str:
+        """A reason where there is no decode rate."""
+        rate = decode_rate(sample, records)
+        return rate if isinstance(rate, str) else 1000 / rate
+
+
+class E2eTps(PerRequest):
+    """Tokens over the whole request, prefill included."""
+
+    tag = "e2e_tps"
+    header = "End to end"
+    unit = "tokens/s"
+    formula = "completion tokens / latency"
+    better = "higher"
+    failures_count = False
+    counts_tokens = True
+
+    def value(self, sample: Sample, records: Records) -> float | str:
+        """A reason when there are no tokens, no count of them, or the stream did not end."""
+        if sample.completion_tokens is None:
+            return NOT_COUNTED
+        if sample.completion_tokens == 0:
+            return NO_TOKEN
+        return 1000 * sample.completion_tokens / sample.latency_ms if sample.latency_ms else "no time passed"
 
 
 class PrefillTps(PerRequest):
@@ -38,46 +92,98 @@ class PrefillTps(PerRequest):
     better = "higher"
     failures_count = False
 
-    def value(self, sample: Sample) -> float | None:
-        """None when the engine reports no prefill time."""
+    def value(self, sample: Sample, records: Records) -> float | str:
+        """A reason when the engine reports no prefill time: from outside, prefill and the first token are one."""
         timings = sample.engine_timings or {}
-        n, ms = timings.get("prompt_n") or 0, timings.get("prompt_ms") or 0
+        n, ms = timings.get("prompt_n"), timings.get("prompt_ms")
+        if n is None or ms is None:
+            return "the engine reports no prefill time"
+        if n == 0:
+            return "the whole prompt was cached"
         # The engine's own word: a figure that cannot be is no figure.
-        return 1000 * n / ms if 0 < n < math.inf and _SHORTEST_PREFILL_MS <= ms < math.inf else None
+        possible = 0 < n < math.inf and _SHORTEST_PREFILL_MS <= ms < math.inf
+        return 1000 * n / ms if possible else "the engine reports a prefill that cannot be"
 
 
-class Throughput(Metric):
-    """Tokens over the whole measured time, at the stated concurrency."""
+class CharsPerS(PerRequest):
+    """Speed that does not depend on how a model cuts text into tokens.
 
-    tag = "throughput"
-    header = "Throughput"
-    unit = "tokens/s"
-    formula = "sum of completion tokens / sum of latencies, closed loop at concurrency 1"
+    The first piece came before the time began, so that only the pieces after it count, as in `decode_tps`; how long
+    each is was not recorded, and they are taken to be alike.
+    """
+
+    tag = "chars_per_s"
+    header = "Characters"
+    unit = "characters/s"
+    formula = "characters of text and reasoning x (k - 1) / k / (last text - first text), k = pieces of text"
     better = "higher"
-
-    def estimate(self, records: Records) -> Estimate:
-        """Return the ratio of sums over the requests that ended and whose tokens were counted."""
-        ended = [
-            (sample.completion_tokens, sample.latency_ms)
-            for sample in records.measured
-            if sample.completion_tokens is not None and sample.latency_ms
-        ]
-        if not ended:
-            return Estimate("ratio of sums", reason="no request ended with its tokens counted")
-        tokens, ms = (math.fsum(part) for part in zip(*ended, strict=True))
-        return Estimate("ratio of sums", value=1000 * tokens / ms, n=len(ended))
-
-
-class CompletionTokens(PerRequest):
-    """How long the answers are: a model that says less is done sooner."""
-
-    tag = "completion_tokens"
-    header = "Answer length"
-    unit = "tokens"
-    formula = "completion tokens of a request, as `token_source` counts them"
-    digits = 0
     failures_count = False
 
-    def value(self, sample: Sample) -> float | None:
-        """None when nobody counted."""
-        return None if sample.completion_tokens is None else float(sample.completion_tokens)
+    def value(self, sample: Sample, records: Records) -> float | str:
+        """A reason when all text came at once."""
+        seconds = _text_seconds(sample, records)
+        if isinstance(seconds, str):
+            return seconds
+        pieces = len(sample.chunk_times_ms)
+        return (len(sample.text) + len(sample.reasoning)) * (pieces - 1) / pieces / seconds
+
+
+class Itl(Metric):
+    """Inter-token latency: how evenly text comes. Gaps of all requests in one pool, not a mean of each request."""
+
+    tag = "itl"
+    header = "ITL"
+    unit = "ms"
+    formula = (
+        "time between one piece of text and the next, pooled over requests; a chunk gap where pieces are no tokens"
+    )
+    statistic = "median of gaps"
+    digits = 2
+
+    def read(self, records: Records) -> Readings:
+        """Return each request's gaps; one that failed has no more of them to wait for."""
+        return Readings.sorted_out(self._reading(sample, records) for sample in records.measured)
+
+    def condense(self, used: Sequence[Reading], records: Records) -> Estimate:
+        """Return median, 95th and 99th percentile of the gaps."""
+        return replace(median_of_gaps(*columns(used)), label=None if self._are_tokens(used) else "chunk gap")
+
+    def _reading(self, sample: Sample, records: Records) -> Reading:
+        if has_failed(sample):
+            return Reading(sample, reason=failure(sample))
+        gaps = tuple(round(later - earlier, 6) for earlier, later in pairwise(sample.chunk_times_ms))
+        return Reading(sample, gaps) if gaps else Reading(sample, reason=_at_once(sample, records))
+
+    @staticmethod
+    def _are_tokens(used: Sequence[Reading]) -> bool:
+        """Whether there are as many pieces of text as tokens, over all answers whose tokens were counted."""
+        answers = [reading.record for reading in used if isinstance(reading.record, Sample)]
+        counted = [answer for answer in answers if answer.completion_tokens is not None]
+        tokens = sum(answer.completion_tokens or 0 for answer in counted)
+        pieces = sum(len(answer.chunk_times_ms) for answer in counted)
+        return bool(counted) and abs(tokens - pieces) <= _CHUNKS_ARE_TOKENS * tokens
+
+
+def decode_rate(sample: Sample, records: Records) -> float | str:
+    """Return tokens per second after the first one, or in words why there is no such rate."""
+    tokens = sample.completion_tokens
+    if tokens is None:
+        return NOT_COUNTED
+    if tokens < 2:
+        return "fewer than two tokens were generated"
+    seconds = _text_seconds(sample, records)
+    return seconds if isinstance(seconds, str) else (tokens - 1) / seconds
+
+
+def _text_seconds(sample: Sample, records: Records) -> float | str:
+    """Return the time from the first text to the last, or in words why there is none."""
+    times = sample.chunk_times_ms
+    if len(times) < 2 or times[-1] <= times[0]:
+        return _at_once(sample, records)
+    return (times[-1] - times[0]) / 1000
+
+
+def _at_once(sample: Sample, records: Records) -> str:
+    if not sample.chunk_times_ms:
+        return "no text came"
+    return "the answer was not streamed" if not_streamed(sample, records) else "all text came at once"
