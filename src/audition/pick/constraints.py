@@ -14,9 +14,9 @@ from audition.summary.units import duration, size
 
 Verdict = Literal["met", "broken", "uncertain"]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min)", re.IGNORECASE)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h)", re.IGNORECASE)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?))?B", re.IGNORECASE)
-_MS = {"ms": 1.0, "s": 1000.0, "min": 60_000.0}
+_MS = {"ms": 1.0, "s": 1000.0, "min": 60_000.0, "m": 60_000.0, "h": 3_600_000.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +66,14 @@ class Judgement:
 
 
 def parse_duration(text: str) -> float:
-    """Return milliseconds from `800ms`, `2s` or `1.5min`.
+    """Return milliseconds from `800ms`, `2s`, `10m` or `1.5h`.
 
     Raises:
         UsageError: There is no unit, or it is another one.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None or not 0 < float(match[1]) < math.inf:
-        raise UsageError(f'"{text}" is not a duration', fix="write 800ms, 2s or 1.5min")
+        raise UsageError(f'"{text}" is not a duration', fix="write 800ms, 2s, 10m or 1.5h")
     return float(match[1]) * _MS[match[2].lower()]
 
 

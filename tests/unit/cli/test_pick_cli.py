@@ -91,7 +91,7 @@ def test_another_constraint_picks_another_target(folder: Path) -> None:
     [
         ["--max-memory", "2 big"],
         ["--max-disk", "2"],
-        ["--max-latency", "2h"],
+        ["--max-latency", "2d"],
         ["--max-latency", "-2s"],
         ["--min-quality", "2"],
         ["--min-quality", "nan"],
