@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,9 @@ def sample(status: str = "ok", **fields: Any) -> Sample:
         given |= {
             "sent_ns": 1,
             "ttft_ms": 100.0,
+            "ttfa_ms": 100.0,
             "latency_ms": 250.0,
+            "elapsed_ms": 250.0,
             "chunk_times_ms": tuple(100.0 + 10 * i for i in range(11)),
             "prompt_tokens": 20,
             "completion_tokens": 11,
@@ -126,7 +128,7 @@ def load(status: str = "ok", **fields: Any) -> Load:
 
 
 def plan(targets: Sequence[Target], cases: Sequence[Case], *, rounds: int = 1, name: str = "hand made") -> Plan:
-    settings = Settings(rounds=rounds)
+    settings = Settings(rounds=rounds, probes=False, warmup=0)
     blocks = make_blocks(targets, cases, settings)
     return Plan(name, "2026-01-01T00:00:00+00:00", tuple(targets), tuple(cases), settings, blocks)
 
@@ -157,13 +159,19 @@ def run(*targets: Made, rounds: int = 1, checked: bool = True, name: str = "hand
     cases = made_cases(len(targets[0].marks), checked=checked)
     made = plan([t.target() for t in targets], cases, rounds=rounds, name=name)
     by_id = {t.id: t for t in targets}
+    now_ms = 0.0
     samples: list[Sample] = []
     loads: list[Load] = []
     for block in made.blocks:
         t = by_id[block.target]
         where: dict[str, Any] = {"target": t.id, "block": block.id, "round": block.round}
-        samples.append(_answer(t, 0, where | {"phase": "first", "case": cases[0].id}))
-        samples += [_answer(t, i, where | {"case": c.id}) for i, c in enumerate(cases)]
+        asked = [(0, {"phase": "first", "case": cases[0].id}), *((i, {"case": c.id}) for i, c in enumerate(cases))]
+        for index, which in asked:
+            answer = _answer(t, index, where | which)
+            if answer.sent_ns is not None:
+                answer = replace(answer, sent_ns=int(now_ms * 1e6))
+                now_ms += answer.elapsed_ms or 0.0
+            samples.append(answer)
         if t.load_fails:
             loads.append(load("failed", **where))
         else:
@@ -183,4 +191,5 @@ def _answer(made: Made, index: int, where: dict[str, Any]) -> Sample:
     text = made.text if made.text is not None else ANSWERS.get(mark if isinstance(mark, float) else 1.0, "yes sure")
     times = tuple(round(ms * (0.4 + 0.05 * i), 3) for i in range(11))
     status = "truncated" if mark == "cut" else "ok"
-    return sample(status, **where, latency_ms=ms, ttft_ms=times[0], chunk_times_ms=times, text=text)
+    facts = {"latency_ms": ms, "elapsed_ms": ms, "ttft_ms": times[0], "ttfa_ms": times[0]}
+    return sample(status, **where, **facts, chunk_times_ms=times, text=text)

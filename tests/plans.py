@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from audition.bench.plan import Case, Plan, Settings, Target, make_blocks, target_id
+from audition.bench.plan import Case, Level, Plan, Settings, Target, make_blocks, target_id
 from audition.bench.rundir import RunDir
 from audition.bench.sample import Load, Sample
 
@@ -41,14 +41,15 @@ def a_plan(targets: Sequence[Target] = (), cases: Sequence[Case] = (), **setting
     """Return a plan; by default one target and three cases."""
     targets = targets or [a_target()]
     cases = cases or [a_case("red"), a_case("green"), a_case("blue")]
-    chosen = Settings(**{"rounds": 1, "timeout_s": 60.0} | settings)
+    levels = settings.pop("levels", (Level.closed(1),))
+    chosen = Settings(**{"rounds": 1, "timeout_s": 60.0, "probes": False} | settings)
     blocks = make_blocks(targets, cases, chosen)
-    return Plan("test", "2026-11-22T12:00:00+00:00", tuple(targets), tuple(cases), chosen, blocks)
+    return Plan("test", "2026-11-22T12:00:00+00:00", tuple(targets), tuple(cases), chosen, blocks, levels)
 
 
 def a_run(path: Path, plan: Plan | None = None) -> RunDir:
     """Return a new run directory."""
-    return RunDir.create(path, plan or a_plan(), {"schema": 1})
+    return RunDir.create(path, plan or a_plan(), {"schema": 1, "machine": {}, "engines": {}, "models": {}})
 
 
 def a_sample(**changes: Any) -> Sample:

@@ -18,14 +18,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from audition.bench.block import Power
+from audition.bench.calibrate import calibrate
 from audition.bench.machine import describe_machine
-from audition.bench.plan import Case, Plan, Settings, Target, make_blocks
+from audition.bench.meters.energy import EnergyMeter
+from audition.bench.plan import Block, Case, Level, Plan, Settings, Target, check_plan, make_blocks
 from audition.bench.rundir import RunDir, new_run_path, write_error
-from audition.bench.runner import Listener, run_plan
+from audition.bench.runner import Listener, Means, run_plan
 from audition.bench.sample import Load, Sample
-from audition.bench.targets import make_target
+from audition.bench.schedule import Added, Schedule
+from audition.bench.targets import OPEN_LOOP_PARALLEL, make_server_target, make_target
 from audition.engines.host import probe
 from audition.engines.registry import engine_for
+from audition.engines.server import named_model
 from audition.errors import AuditionError, UsageError
 from audition.jsonfile import parse_json
 from audition.models.catalog import Catalog, adhoc_spec, aliases_in, load_catalog
@@ -64,6 +69,9 @@ class Silent:
         """Nothing."""
 
     def block_ended(self, load: Load) -> None:
+        """Nothing."""
+
+    def added(self, added: Added) -> None:
         """Nothing."""
 
 
@@ -135,10 +143,12 @@ def make_plan(
     settings: Settings,
     *,
     name: str,
+    servers: Sequence[dict[str, Any]] = (),
+    levels: Sequence[Level] = (Level.closed(1),),
     context: int | None = None,
     log: Path | None = None,
 ) -> tuple[Plan, dict[str, Any]]:
-    """Return the plan for these models, and the content of `host.json`.
+    """Return the plan for these models and servers, and the content of `host.json`.
 
     Each engine is started once without a model, so that a missing package is said before anything is measured.
 
@@ -147,19 +157,27 @@ def make_plan(
         cases: What they are asked.
         settings: What holds for every request.
         name: The plan's name, for people.
+        servers: Settings of servers (`engines.server.settings_of`).
+        levels: The loads that targets are put under.
         context: Tokens of context for every target; None takes 4096, or less where the model was trained for less.
         log: Where engines print while they are asked about themselves.
 
     Raises:
-        AuditionError: An engine cannot be used here.
+        AuditionError: An engine cannot be used here, or a server shows no model to ask.
+        UsageError: The targets or the levels do not go together.
     """
     engines: dict[str, dict[str, Any]] = {}
     targets: list[Target] = []
+    parallel = max(level.concurrency or OPEN_LOOP_PARALLEL for level in levels)
     for spec, variant, installed in models:
         engine = engine_for(variant.format, spec.engine)
         if engine not in engines:
             engines[engine] = probe(engine, log or Store().root.parent / "logs" / f"probe-{engine}.log")
-        targets.append(make_target(spec, variant, installed, engine, engines[engine], context))
+        targets.append(make_target(spec, variant, installed, engine, engines[engine], context, parallel))
+    for server in servers:
+        model, entry = named_model(server)
+        targets.append(make_server_target({**server, "model": model}, entry))
+    check_plan(targets, settings, levels)
     plan = Plan(
         name=name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -167,6 +185,7 @@ def make_plan(
         cases=tuple(cases),
         settings=settings,
         blocks=make_blocks(targets, cases, settings),
+        levels=tuple(levels),
     )
     host = {
         "schema": 1,
@@ -189,6 +208,8 @@ def prepare(
     suite: Suite,
     *,
     settings: Settings | None = None,
+    servers: Sequence[dict[str, Any]] = (),
+    levels: Sequence[Level] = (Level.closed(1),),
     out: Path | None = None,
     context: int | None = None,
     progress: Progress = no_progress,
@@ -199,6 +220,8 @@ def prepare(
         models: Names, paths of `.gguf` files, or paths of `models.json` files.
         suite: The cases.
         settings: None takes the defaults, with the suite's own limit of tokens.
+        servers: Settings of servers (`engines.server.settings_of`).
+        levels: The loads that targets are put under.
         out: The run directory, which must be new or empty; None makes one in the data folder.
         context: Tokens of context for every target.
         progress: Told of downloads.
@@ -209,9 +232,11 @@ def prepare(
     settings = settings or Settings(max_tokens=suite.max_tokens or Settings().max_tokens)
     path = out or new_run_path(suite.name)
     RunDir.refuse_used(path)
-    found = find_models(models)
+    found = find_models(models) if models or not servers else []
     installed = [(spec, variant, install(spec, variant, progress=progress)) for spec, variant in found]
-    plan, host = make_plan(installed, suite.cases, settings, name=suite.name, context=context)
+    plan, host = make_plan(
+        installed, suite.cases, settings, name=suite.name, servers=servers, levels=levels, context=context
+    )
     return RunDir.create(path, plan, host)
 
 
@@ -225,7 +250,7 @@ def resume(run: RunDir, listener: Listener | None = None) -> RunDir:
     weights = {entry.digest: entry.weights_path for entry in store.installed()}
 
     def locate(target: Target) -> Path:
-        path = weights.get(target.digest)
+        path = weights.get(target.digest or "")
         if path is None:
             raise AuditionError(
                 f"the weights of {target.variant} are not in the store any more",
@@ -234,7 +259,10 @@ def resume(run: RunDir, listener: Listener | None = None) -> RunDir:
             )
         return path
 
-    run_plan(run, locate, listener or Silent())
+    with EnergyMeter.open() as meter:
+        power = Power(meter, None) if meter.sources else None
+        means = Means(locate, power=power, calibrate=lambda host: calibrate(host, run.plan, meter))
+        run_plan(run, means, listener or Silent())
     return run
 
 
@@ -245,9 +273,10 @@ def conclude(run: RunDir, constraints: Constraints | None = None) -> Conclusion:
         AuditionError: The run's files are damaged, or its folder cannot be written.
     """
     plan, samples = run.plan, run.samples()
-    _check_against(plan, samples, run)
+    blocks = Schedule(plan, run.added()).blocks
+    _check_against(blocks, samples, run)
     scores = score_samples(plan, samples)
-    summary = summarize(plan, samples, run.loads(), scores)
+    summary = summarize(plan, samples, run.loads(), scores, blocks=blocks, host=run.host)
     pick = decide(summary, constraints or Constraints())
     try:
         write_scores(run, scores)
@@ -259,12 +288,12 @@ def conclude(run: RunDir, constraints: Constraints | None = None) -> Conclusion:
     return Conclusion(summary, pick, tuple(reports))
 
 
-def _check_against(plan: Plan, samples: Sequence[Sample], run: RunDir) -> None:
+def _check_against(blocks: Sequence[Block], samples: Sequence[Sample], run: RunDir) -> None:
     """Refuse samples that the plan has no place for: somebody edited a file of the run."""
-    planned = {(block.id, block.target, case) for block in plan.blocks for case in block.cases}
-    measured = [(s.block, s.target, s.case) for s in samples if s.phase == "measured"]
-    stray = set(measured) - planned
-    twice = len(measured) - len(set(measured))
+    planned = {(block.id, block.target, case) for block in blocks for case in block.cases}
+    measured = [s for s in samples if s.phase == "measured"]
+    stray = {(s.block, s.target, s.case) for s in measured} - planned
+    twice = len(measured) - len({s.key for s in measured})
     if stray or twice:
         what = f"{twice} samples twice" if twice else f"samples of what is not in its plan, such as {min(stray)}"
         raise AuditionError(f"{run.samples_path} holds {what}", fix="restore the file", code="bad_run")

@@ -1,6 +1,7 @@
 """The run directory: what a run leaves behind, safe against a kill at any moment.
 
-`plan.json` and `host.json` are written once; `samples.jsonl` and `loads.jsonl` only grow, a line at a time.
+`plan.json` and `host.json` are written once; `samples.jsonl`, `loads.jsonl` and, where the plan adapts,
+`blocks.jsonl` only grow, a line at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 from audition.bench.plan import Plan
 from audition.bench.sample import Load, Sample
+from audition.bench.schedule import Added
 from audition.errors import AuditionError, UsageError, nearest
 from audition.jsonfile import read_json, write_json
 from audition.paths import runs_dir
@@ -30,6 +32,7 @@ class RunDir:
         self.path = path
         self.samples_path = path / "samples.jsonl"
         self.loads_path = path / "loads.jsonl"
+        self.blocks_path = path / "blocks.jsonl"
 
     @classmethod
     def create(cls, path: Path, plan: Plan, host: dict[str, Any]) -> RunDir:
@@ -105,9 +108,9 @@ class RunDir:
         """Return every complete load."""
         return list(_records(self.loads_path, Load.from_json))
 
-    def is_complete(self) -> bool:
-        """Whether every block of the plan has ended."""
-        return {block.id for block in self.plan.blocks} <= {load.block for load in self.loads()}
+    def added(self) -> list[Added]:
+        """Return what an adaptive plan added to its blocks."""
+        return list(_records(self.blocks_path, Added.from_json))
 
     @contextmanager
     def writing(self) -> Iterator[RunWriter]:
@@ -144,7 +147,8 @@ class RunWriter:
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
-        self.torn = [path.name for path in (run.samples_path, run.loads_path) if _drop_torn_line(path)]
+        paths = (run.samples_path, run.loads_path, run.blocks_path)
+        self.torn = [path.name for path in paths if _drop_torn_line(path)]
 
     def add_sample(self, sample: Sample) -> None:
         """Append one sample."""
@@ -153,6 +157,17 @@ class RunWriter:
     def add_load(self, load: Load) -> None:
         """Append one load."""
         self._append(self.run.loads_path, load.to_json())
+
+    def update_host(self, host: dict[str, Any]) -> None:
+        """Write `host.json` again, with what was measured since."""
+        try:
+            write_json(self.run.path / "host.json", host)
+        except OSError as error:
+            raise write_error(error, self.run.path) from error
+
+    def add_blocks(self, added: Added) -> None:
+        """Append what the schedule decided."""
+        self._append(self.run.blocks_path, added.to_json())
 
     def _append(self, path: Path, record: dict[str, Any]) -> None:
         # One write of one whole line: a kill leaves the line there, or not, or (rarely) torn, never mixed up.

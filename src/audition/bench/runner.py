@@ -1,25 +1,28 @@
-"""Running a plan, block by block: load, first request, warm-up, all cases, unload."""
+"""Running a plan: probes first, then block by block: load, first request, warm-up, all cases, unload."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from audition.bench.block import BlockRunner, Power
 from audition.bench.machine import available_memory
-from audition.bench.meters.memory import MemoryMeter
-from audition.bench.plan import Block, Case, Plan, Target
+from audition.bench.pattern import in_turn
+from audition.bench.plan import Block, Plan, Target
+from audition.bench.requests import count_of
 from audition.bench.rundir import RunDir, RunWriter
-from audition.bench.sample import Load, Memory, Phase, Sample, measured
-from audition.engines.host import EngineProcess, Reply
-from audition.engines.protocol import EngineDied, EngineError
+from audition.bench.sample import Load, Sample
+from audition.bench.schedule import Added, Schedule
+from audition.bench.subject import make_subject, need_memory
 from audition.errors import AuditionError
 
 
 class Listener(Protocol):
-    """Told what happens, for a person to see; it is called between requests, never during one."""
+    """Told what happens, for a person to see; never while a request of a closed loop at one is under way."""
 
     def resumed(self, done: int, total: int, torn: list[str]) -> None:
         """A run goes on that was interrupted."""
@@ -37,33 +40,45 @@ class Listener(Protocol):
         """A target was unloaded, or could not be loaded."""
         ...
 
+    def added(self, added: Added) -> None:
+        """A round was added because the results need it, or there will be no more."""
+        ...
 
-WARMUP_TOKENS = 16
-"""The most that a warm-up answer may have: it brings the engine to speed, and nothing of it is counted."""
+
+@dataclass(slots=True)
+class _State:
+    """What a run holds so far."""
+
+    samples: list[Sample]
+    loads: list[Load]
+    gave_up: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One request of a block."""
+class Means:
+    """What a run uses of its surroundings.
 
-    phase: Phase
-    case: Case
-    key: str
+    Attributes:
+        locate: Returns the weights of a target that is no server.
+        free_memory: Bytes that a new process could take.
+        power: The open energy counters, where there are any.
+        calibrate: Takes the content of `host.json` and adds what is measured of the machine itself; called once a run,
+            after the probes, so that a server hears from us at once.
+    """
+
+    locate: Callable[[Target], Path]
+    free_memory: Callable[[], int] = available_memory
+    power: Power | None = None
+    calibrate: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] | None = None
 
 
-def run_plan(
-    run: RunDir,
-    locate: Callable[[Target], Path],
-    listener: Listener,
-    free_memory: Callable[[], int] = available_memory,
-) -> None:
-    """Run every block of a run's plan that has not ended yet.
+def run_plan(run: RunDir, means: Means, listener: Listener) -> None:
+    """Run every block of a run's plan that has not ended yet, and those that an adaptive plan adds.
 
     Args:
         run: The run directory; what stands in it is kept, so that this is also how an interrupted run goes on.
-        locate: Returns the weights of a target.
+        means: What it uses.
         listener: Told what happens.
-        free_memory: Bytes that a new process could take.
 
     Raises:
         AuditionError: The run directory cannot be written, or is in use. What a model or an engine does wrong is not
@@ -71,172 +86,129 @@ def run_plan(
     """
     plan = run.plan
     with run.writing() as writer:
-        samples, loads = run.samples(), run.loads()
-        if samples or loads or writer.torn:
-            listener.resumed(len(samples), _requests_in(plan), writer.torn)
-        ended = {load.block for load in loads}
-        recorded: dict[str, set[tuple[str, str]]] = {}
-        for sample in samples:
-            recorded.setdefault(sample.block, set()).add((sample.phase, sample.case))
-        left = [
-            (number, block)
-            for number, block in enumerate(plan.blocks, start=1)
-            if block.id not in ended
-            or any((r.phase, r.key) not in recorded.get(block.id, set()) for r in requests_of(plan, block))
-        ]
-        # Weights that are gone are no failure of the model: nothing is recorded of it.
-        for target_id in {block.target for _, block in left}:
-            locate(plan.target(target_id))
-        for number, block in left:
-            seen = recorded.get(block.id, set())
-            listener.block_started(block, number, len(plan.blocks))
-            runner = _BlockRunner(plan, block, seen, _attempt(samples, block), writer, listener)
-            load = runner.run(run.path / "logs", locate, free_memory)
-            writer.add_load(load)
-            listener.block_ended(load)
+        runner = _Runner(plan, writer, means, listener)
+        # Sockets are watched by their readiness, which Windows' default loop cannot do.
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as loop:
+            loop.run(runner.run())
 
 
-def _attempt(samples: list[Sample], block: Block) -> int:
-    return 1 + max((sample.attempt for sample in samples if sample.block == block.id), default=0)
-
-
-def _requests_in(plan: Plan) -> int:
-    return len(plan.blocks) * (1 + plan.settings.warmup + len(plan.cases))
-
-
-def requests_of(plan: Plan, block: Block) -> Iterator[Request]:
-    """Yield a block's requests in order.
-
-    The first request after a load is always the suite's first case, so that `first_request` compares like with like;
-    the warm-up takes the cases after it.
-    """
-    yield Request("first", plan.cases[0], plan.cases[0].id)
-    for number in range(plan.settings.warmup):
-        case = plan.cases[(number + 1) % len(plan.cases)]
-        yield Request("warmup", case, case.id if plan.settings.warmup <= len(plan.cases) else f"{case.id}#{number}")
-    cases = {case.id: case for case in plan.cases}
-    for case_id in block.cases:
-        yield Request("measured", cases[case_id], case_id)
-
-
-class _BlockRunner:
-    """One block: it always ends with a load record, and with one sample for every request of the plan."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        block: Block,
-        seen: set[tuple[str, str]],
-        attempt: int,
-        writer: RunWriter,
-        listener: Listener,
-    ) -> None:
+class _Runner:
+    def __init__(self, plan: Plan, writer: RunWriter, means: Means, listener: Listener) -> None:
+        run = writer.run
+        self._run = run
         self._plan = plan
-        self._block = block
-        self._target = plan.target(block.target)
-        self._attempt = attempt
         self._writer = writer
+        self._means = means
+        self._power = means.power
         self._listener = listener
-        self._todo = [r for r in requests_of(plan, block) if (r.phase, r.key) not in seen]
-        # After a resume the load is cold again; a request that is not recorded stands in for the ones that were.
-        self._prime = bool(seen) and not any(request.phase == "first" for request in self._todo)
+        self._state = state = _State(list(map(_slim, run.samples())), run.loads())
+        self._schedule = schedule = Schedule(plan, run.added())
+        if state.samples or state.loads or writer.torn:
+            total = sum(count_of(plan, block) for block in schedule.blocks)
+            done = sum(sample.phase != "probe" for sample in state.samples)
+            listener.resumed(done, total, writer.torn)
+        # Weights that are gone are no failure of the model: nothing is recorded of it.
+        for target in {plan.target(block.target).id: plan.target(block.target) for block in self._left()}.values():
+            if not target.is_server:
+                means.locate(target)
 
-    def run(self, logs: Path, locate: Callable[[Target], Path], free_memory: Callable[[], int]) -> Load:
-        facts: dict[str, Any] = {
-            "target": self._target.id,
-            "block": self._block.id,
-            "round": self._block.round,
-            "attempt": self._attempt,
-            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+    def _left(self) -> list[Block]:
+        return self._schedule.left(self._state.samples, self._state.loads)
+
+    async def run(self) -> None:
+        """Run what is left, and what the schedule adds to it."""
+        while True:
+            for group in self._groups():
+                if not group[0].is_probe:
+                    await self._calibrate()
+                await self._run_group(group)
+            added = self._schedule.more(self._state.samples, self._state.loads)
+            if added is None:
+                return
+            self._writer.add_blocks(added)
+            self._listener.added(added)
+
+    async def _calibrate(self) -> None:
+        if self._means.calibrate is None:
+            return
+        host = self._run.host
+        if "noise_floor" not in host:
+            host = await self._means.calibrate(host)
+            self._writer.update_host(host)
+        if self._power is not None:
+            self._power = replace(self._power, idle_watts=(host.get("energy") or {}).get("idle_watts"))
+
+    def _groups(self) -> Iterator[list[Block]]:
+        """Yield the blocks that are to run, those together that interleave."""
+        left = self._left()
+        if not self._plan.settings.interleave:
+            yield from ([block] for block in left)
+            return
+        yield from ([block] for block in left if block.is_probe)
+        for round_ in sorted({block.round for block in left if not block.is_probe}):
+            yield [block for block in left if block.round == round_]
+
+    async def _run_group(self, blocks: list[Block]) -> None:
+        runners = [self._block_runner(block) for block in blocks]
         try:
-            need_memory(self._target, free_memory())
-            log = logs / f"{self._block.id}-{self._attempt}.log"
-            with EngineProcess(self._target.engine, log) as engine, MemoryMeter(engine.pid) as meter:
-                facts |= {"spawn_ms": engine.spawn_ms, "import_ms": engine.import_ms, "baseline": meter.now()}
-                facts["load_ms"] = engine.load(locate(self._target), self._target.settings)
-                self._ask_all(engine)
-                facts["peak"] = meter.peak
-                engine.unload()
-                facts["after_unload"] = _if_alive(meter.now())
-        except (EngineError, EngineDied) as error:
-            return self._failed(facts, error)
+            if len(runners) > 1:
+                need_memory([self._plan.target(block.target) for block in blocks], self._means.free_memory())
+            for runner in runners:
+                await runner.open()
+            if len(runners) == 1:
+                await runners[0].ask_all()
+            else:
+                await self._interleave(runners)
+            for runner in runners:
+                await runner.unload()
         except AuditionError as error:
             if error.code != "insufficient_memory":
                 raise
-            return self._failed(facts, error)
-        return Load(**facts, status="ok")
+            for runner in runners:
+                runner.failed(error)
+        finally:
+            for runner in runners:
+                await runner.close()
+        for runner in runners:
+            load = runner.load()
+            self._writer.add_load(load)
+            self._state.loads.append(load)
+            if runner.gave_up:
+                self._state.gave_up.add(load.target)
+            self._listener.block_ended(load)
 
-    def _ask_all(self, engine: EngineProcess) -> None:
-        if self._prime:
-            self._ask(engine, Request("warmup", self._plan.cases[0], self._plan.cases[0].id))
-        while self._todo:
-            request = self._todo[0]
-            reply = self._ask(engine, request)
-            sample = measured(
-                reply,
-                target=self._target.id,
-                case=request.key,
-                block=self._block.id,
-                round_=self._block.round,
-                phase=request.phase,
-                attempt=self._attempt,
-            )
-            self._add(sample)
+    async def _interleave(self, runners: list[BlockRunner]) -> None:
+        """Ask several loaded targets in turn, request by request."""
+        for runner in runners:
+            await runner.ask_opening()
+        rng = random.Random(f"audition-turns-{self._plan.settings.seed}-{runners[0].block.id}")  # noqa: S311
+        level = self._plan.levels[0]
+        await in_turn([(runner.send, runner.requests(level)) for runner in runners if runner.is_open], rng)
 
-    def _ask(self, engine: EngineProcess, request: Request) -> Reply:
-        settings = self._plan.settings
-        max_tokens = request.case.max_tokens or settings.max_tokens
-        params = {
-            "max_tokens": min(max_tokens, WARMUP_TOKENS) if request.phase == "warmup" else max_tokens,
-            "temperature": settings.temperature,
-            # With a temperature each round draws anew; without one every round must say the same.
-            "seed": settings.seed if settings.deterministic else settings.seed + self._block.round,
-        }
-        return engine.chat(list(request.case.messages), params, settings.timeout_s)
-
-    def _failed(self, facts: dict[str, Any], error: AuditionError) -> Load:
-        """Record the request that failed and those that could not be asked any more, then the load itself."""
-        reason = {"code": error.code, "message": error.message}
-        asked = facts.get("load_ms") is not None
-        while self._todo:
-            request = self._todo[0]
-            self._add(
-                Sample(
-                    target=self._target.id,
-                    case=request.key,
-                    block=self._block.id,
-                    round=self._block.round,
-                    phase=request.phase,
-                    status="failed",
-                    error=reason,
-                    attempt=self._attempt,
-                )
-            )
-            if asked:
-                reason = {"code": error.code, "message": f"not asked: {error.message}"}
-        return Load(**facts, status="failed", error={"code": error.code, "message": error.message})
+    def _block_runner(self, block: Block) -> BlockRunner:
+        number = self._schedule.blocks.index(block) + 1
+        self._listener.block_started(block, number, len(self._schedule.blocks))
+        earlier = [sample for sample in self._state.samples if sample.block == block.id]
+        attempt = 1 + max((sample.attempt for sample in earlier), default=0)
+        target = self._plan.target(block.target)
+        log = self._run.path / "logs" / f"{block.id}-{attempt}.log"
+        return BlockRunner(
+            self._plan,
+            block,
+            make_subject(self._plan, target, log, self._means.locate, self._means.free_memory),
+            earlier=earlier,
+            attempt=attempt,
+            add=self._add,
+            power=self._power,
+            wary=block.target in self._state.gave_up,
+        )
 
     def _add(self, sample: Sample) -> None:
         self._writer.add_sample(sample)
-        self._todo.pop(0)
+        self._state.samples.append(_slim(sample))
         self._listener.sample_added(sample)
 
 
-def need_memory(target: Target, free: int) -> None:
-    """Refuse a load that cannot fit, rather than freeze the machine.
-
-    Raises:
-        AuditionError: `insufficient_memory`, with the estimate and what is free.
-    """
-    needed = target.memory_estimate_bytes
-    if needed is not None and needed > free:
-        raise AuditionError(
-            f"{target.variant} needs about {needed / 1e6:,.0f} MB of memory, and {free / 1e6:,.0f} MB are free",
-            fix="close other programs, or choose a smaller variant or a smaller --context",
-            code="insufficient_memory",
-        )
-
-
-def _if_alive(memory: Memory | None) -> Memory | None:
-    return memory if memory is not None and memory.total > 0 else None
+def _slim(sample: Sample) -> Sample:
+    """Return a sample without what the schedule does not look at: a long run has many."""
+    return replace(sample, chunk_times_ms=(), text="", reasoning="", wire=None, engine_timings=None)

@@ -5,25 +5,46 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from audition.engines.host import Reply
+from audition.engines.protocol import NOT_STREAMED, Reply
 
-SCHEMA = 1
+SCHEMA = 2
 
-Phase = Literal["first", "warmup", "measured"]
+Phase = Literal["probe", "first", "warmup", "measured"]
 Status = Literal["ok", "failed", "timeout", "truncated"]
 
 
 _NONE = type(None)
 _TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("target", "case", "block", "phase", "status", "text", "reasoning"), (str,)),
-    **dict.fromkeys(("round", "attempt"), (int,)),
-    **dict.fromkeys(("ttft_ms", "latency_ms"), (int, float, _NONE)),
+    **dict.fromkeys(("target", "case", "block", "phase", "status", "level", "text", "reasoning"), (str,)),
+    **dict.fromkeys(("round", "attempt", "repeat"), (int,)),
+    **dict.fromkeys(("ttft_ms", "ttfa_ms", "latency_ms", "elapsed_ms", "queue_ms"), (int, float, _NONE)),
     **dict.fromkeys(("sent_ns", "prompt_tokens", "cached_tokens", "completion_tokens"), (int, _NONE)),
     **dict.fromkeys(("token_source", "finish_reason"), (str, _NONE)),
-    **dict.fromkeys(("error", "engine_timings"), (dict, _NONE)),
+    **dict.fromkeys(("error", "engine_timings", "asked", "wire"), (dict, _NONE)),
     "chunk_times_ms": (list, tuple),
 }
-_AT_LEAST_ZERO = ("ttft_ms", "latency_ms", "prompt_tokens", "cached_tokens", "completion_tokens")
+_AT_LEAST_ZERO = (
+    *("ttft_ms", "ttfa_ms", "latency_ms", "elapsed_ms", "queue_ms"),
+    *("prompt_tokens", "cached_tokens", "completion_tokens"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a run a request stands; the fields are those of its sample."""
+
+    target: str
+    case: str
+    block: str
+    round: int
+    phase: Phase
+    attempt: int = 1
+    level: str = "c1"
+    repeat: int = 0
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +52,23 @@ class Sample:
     """The record of one request.
 
     Attributes:
+        case: The case, or the step of a probe, such as `seed_ignored/again`.
         attempt: Which load of the block answered; more than 1 after a resume.
+        level: The load it was asked under: `c4` is four requests at a time, `r2.5` that many a second.
+        repeat: How often this case had been asked at this level of this block before.
+        asked: `max_tokens`, `temperature` and `seed` as sent, and the `mark` that made the prompt differ, if any.
         status: `truncated` is a complete measurement of an incomplete answer: the token limit cut it.
         error: `{"code", "message"}`, or None.
-        sent_ns: Monotonic clock of the engine's process; None when nothing was sent.
+        sent_ns: Monotonic clock of the process that takes the times; None when nothing was sent.
+        queue_ms: Sent minus scheduled, where requests have a schedule; every other time then counts from the schedule.
         ttft_ms: First non-empty text, reasoning included, minus sent. None when no text came.
+        ttfa_ms: First non-empty text of the answer itself, reasoning excluded, minus sent.
         latency_ms: End of the same, fully drained stream minus sent. None unless the stream ended.
+        elapsed_ms: End of the request minus sent, however it ended: a time-out's is a lower bound of its latency.
         chunk_times_ms: When each non-empty piece of text came, after sent.
         token_source: Who counted the tokens; None when nobody did.
         engine_timings: The engine's own figures, for comparison only.
+        wire: What a client saw on the wire besides (`engines.protocol.Wire`); None for an engine in its own process.
     """
 
     target: str
@@ -50,9 +79,15 @@ class Sample:
     status: Status
     error: dict[str, str] | None = None
     attempt: int = 1
+    level: str = "c1"
+    repeat: int = 0
+    asked: dict[str, Any] | None = None
     sent_ns: int | None = None
+    queue_ms: float | None = None
     ttft_ms: float | None = None
+    ttfa_ms: float | None = None
     latency_ms: float | None = None
+    elapsed_ms: float | None = None
     chunk_times_ms: tuple[float, ...] = ()
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
@@ -62,10 +97,11 @@ class Sample:
     text: str = ""
     reasoning: str = ""
     engine_timings: dict[str, float] | None = None
+    wire: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the line of `samples.jsonl`."""
-        return {"schema": SCHEMA, **asdict(self)}
+        return {"schema": SCHEMA, **{name: getattr(self, name) for name in self.__slots__}}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Sample:
@@ -85,9 +121,9 @@ class Sample:
         return cls(**{**fields, "chunk_times_ms": tuple(fields["chunk_times_ms"])})
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What makes a sample unique in a run: block, phase, and the case (or the number of the warm-up)."""
-        return self.block, self.phase, self.case
+    def key(self) -> tuple[str, str, str, str, int]:
+        """What makes a sample unique in a run."""
+        return self.block, self.phase, self.level, self.case, self.repeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +149,10 @@ class Load:
         baseline: Memory of the process with the engine imported and nothing loaded.
         peak: The most seen while it loaded and answered (each figure's own maximum).
         after_unload: After the engine gave the model up, before its process ended.
+        wall_s: The whole block, from the start of its process to the end of it.
+        device: Where the engine says that the model runs, once it is loaded.
+        activity: What else the machine did meanwhile (`meters.activity.Activity`).
+        energy: By load level, of the measured requests (`meters.energy.Energy`); None where nothing can be read.
     """
 
     target: str
@@ -128,6 +168,10 @@ class Load:
     baseline: Memory | None = None
     peak: Memory | None = None
     after_unload: Memory | None = None
+    wall_s: float | None = None
+    device: str | None = None
+    activity: dict[str, Any] | None = None
+    energy: dict[str, dict[str, Any]] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the line of `loads.jsonl`."""
@@ -143,25 +187,31 @@ class Load:
         return cls(**fields)
 
 
-def measured(reply: Reply, *, target: str, case: str, block: str, round_: int, phase: Phase, attempt: int) -> Sample:
-    """Turn a reply into its sample: every time is a difference to the moment of sending."""
+def measured(
+    reply: Reply, place: Place, *, asked: dict[str, Any] | None = None, scheduled_ns: int | None = None
+) -> Sample:
+    """Turn a reply into its sample: every time is a difference to the moment of sending, or to the schedule's."""
+    start_ns = reply.sent_ns if scheduled_ns is None else scheduled_ns
     texts = [chunk for chunk in reply.chunks if chunk.text]
-    times = tuple(round((chunk.at_ns - reply.sent_ns) / 1e6, 3) for chunk in texts)
+    # An answer in one piece says nothing of when its first token was there.
+    timed = () if reply.wire is not None and NOT_STREAMED in reply.wire.notes else texts
+    times = tuple(round((chunk.at_ns - start_ns) / 1e6, 3) for chunk in timed)
+    answer = next((time for time, chunk in zip(times, timed, strict=True) if not chunk.reasoning), None)
+    elapsed = round((reply.end_ns - start_ns) / 1e6, 3)
     finish = reply.finish
     status, error = _outcome(reply)
     tokens, source = (finish.completion_tokens, finish.token_source) if finish else (None, None)
     return Sample(
-        target=target,
-        case=case,
-        block=block,
-        round=round_,
-        phase=phase,
+        **place.facts(),
         status=status,
         error=error,
-        attempt=attempt,
+        asked=asked,
         sent_ns=reply.sent_ns,
+        queue_ms=None if scheduled_ns is None else round(max(0, reply.sent_ns - scheduled_ns) / 1e6, 3),
         ttft_ms=times[0] if times else None,
-        latency_ms=round((reply.end_ns - reply.sent_ns) / 1e6, 3) if status in ("ok", "truncated") else None,
+        ttfa_ms=answer,
+        latency_ms=elapsed if status in ("ok", "truncated") else None,
+        elapsed_ms=elapsed,
         chunk_times_ms=times,
         prompt_tokens=finish.prompt_tokens if finish else None,
         cached_tokens=finish.cached_tokens if finish else None,
@@ -171,6 +221,7 @@ def measured(reply: Reply, *, target: str, case: str, block: str, round_: int, p
         text="".join(chunk.text for chunk in texts if not chunk.reasoning),
         reasoning="".join(chunk.text for chunk in texts if chunk.reasoning),
         engine_timings=finish.engine_timings if finish else None,
+        wire=None if reply.wire is None else asdict(reply.wire),
     )
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
-from audition.bench.plan import Target, target_id
-from audition.models.gguf import GgufHeader
+from audition.bench.plan import SERVER, Target, target_id
+from audition.engines.server import ENGINE
+from audition.models.gguf import GgufHeader, read_gguf_header
 from audition.models.spec import ModelSpec, Variant
 from audition.store.store import Installed
 
 DEFAULT_CONTEXT = 4096
+OPEN_LOOP_PARALLEL = 4
+"""Requests that an engine of ours answers at once where they come as they please; llama-server's own default."""
 # llama.cpp's compute buffers and the process itself, measured at 60 to 110 MB on the small models.
 WORKING_MEMORY_BYTES = 128 * 2**20
 
@@ -21,6 +25,7 @@ def make_target(
     engine: str,
     description: dict[str, Any],
     context: int | None = None,
+    parallel: int = 1,
 ) -> Target:
     """Return the target that runs an installed variant on an engine.
 
@@ -31,11 +36,17 @@ def make_target(
         engine: The engine's name.
         description: What the engine says about itself, for the device.
         context: Tokens; None takes 4096, or less where the model was trained for less.
+        parallel: The most requests that will be under way at once.
     """
     header = installed.header
+    if header.token_bytes is None and variant.format == "gguf":
+        # An older version of the program stored the facts without it.
+        header = read_gguf_header(installed.weights_path)
     trained = header.context_length or spec.context_length or DEFAULT_CONTEXT
     default = {"context": min(DEFAULT_CONTEXT, trained)}
-    settings = {"context": context} if context else default
+    settings = {"context": context} if context else dict(default)
+    if parallel > 1:
+        settings["parallel"] = parallel
     device = str(description.get("device", "cpu"))
     return Target(
         id=target_id(variant.id, engine, device, settings, default),
@@ -52,7 +63,36 @@ def make_target(
         disk_bytes=installed.disk_bytes,
         has_chat_template=header.has_chat_template,
         instruct=spec.instruct,
-        memory_estimate_bytes=estimate_memory(installed.disk_bytes, header, settings["context"]),
+        memory_estimate_bytes=estimate_memory(installed.disk_bytes, header, settings["context"] * parallel),
+        active_bytes=header.token_bytes,
+    )
+
+
+def make_server_target(settings: dict[str, Any], entry: dict[str, Any]) -> Target:
+    """Return the target that a server is.
+
+    Args:
+        settings: `url`, `model`, and where the key is.
+        entry: What the server's list says of the model; anything may be missing.
+    """
+    address = urlsplit(settings["url"])
+    context = entry.get("context_length") or entry.get("max_model_len")
+    known = {"context": context} if isinstance(context, int) and 0 < context < 10**9 else {}
+    device = entry.get("device")
+    name = f"{settings['model']}@{address.netloc}"
+    return Target(
+        id=f"{name}/{ENGINE}",
+        model=settings["model"],
+        variant=name,
+        format=SERVER,
+        quantization=None,
+        engine=ENGINE,
+        device=device.lower()[:40] if isinstance(device, str) and device else "unknown",
+        settings={**settings, **known},
+        digest=None,
+        licence=None,
+        licence_class="unknown",
+        disk_bytes=None,
     )
 
 

@@ -15,6 +15,13 @@ import click
     help="Models by name, paths of .gguf files, or a models.json, comma separated.",
 )
 @click.option(
+    "--endpoint", "endpoints", multiple=True, metavar="URL[#MODEL]",
+    help="A server with an OpenAI-compatible API, and its model; may be given more than once.",
+)  # fmt: skip
+@click.option("--key-env", metavar="NAME", help="The environment variable that holds the servers' key.")
+@click.option("--key-file", type=click.Path(path_type=Path), help="The file that holds the servers' key.")
+@click.option("--ca-file", type=click.Path(path_type=Path), help="Certificates to trust besides the system's.")
+@click.option(
     "--prompts",
     metavar="FILE",
     help="A prompts.json; `demo` is the suite that comes with the program (the default).",
@@ -32,12 +39,33 @@ import click
               help="Tokens of context for every model.  [default: 4096, or what it was trained for]")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0.1, 86_400), default=300.0, show_default=True,
               help="Seconds that one answer may take.")  # fmt: skip
+@click.option("--concurrency", metavar="N[,N...]", default=None,
+              help="Requests under way at once, one load level each.  [default: 1]")  # fmt: skip
+@click.option("--rate", metavar="R[,R...]", default=None,
+              help="Instead: requests a second, at random moments, timed from their schedule.")  # fmt: skip
+@click.option("--duration", metavar="TIME", default=None,
+              help="Go on for so long at each level of each load: 30s, 10m. Shows drift.")  # fmt: skip
+@click.option("--interleave", is_flag=True, help="Load all models at once and ask them in turn.")
+@click.option("--until", metavar="ci=5%", default=None,
+              help="Add rounds until each latency is known to so much.")  # fmt: skip
+@click.option("--budget", metavar="TIME", default=None,
+              help="Add rounds where models are too close to call, until this time is spent: 10m.")  # fmt: skip
+@click.option("--prompt-cache", type=click.Choice(["avoid", "keep"]), default="avoid", show_default=True,
+              help="`avoid` begins each prompt to a server with a mark of its own.")  # fmt: skip
+@click.option("--no-stream", is_flag=True, help="Ask servers for whole answers; there is no time of a first token.")
+@click.option("--no-probes", is_flag=True, help="Do not ask first what shows whether a target is honest.")
+@click.option("--power-watts", type=click.FloatRange(0.01, 1_000_000), default=None, metavar="W",
+              help="What a meter at the plug shows while models answer.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
               help="Where the run goes.  [default: a new folder of its own]")  # fmt: skip
 @click.option("--resume", metavar="RUN", help="Go on with a run that was interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def bench(
     models: str | None,
+    endpoints: tuple[str, ...],
+    key_env: str | None,
+    key_file: Path | None,
+    ca_file: Path | None,
     prompts: str | None,
     rounds: int,
     deterministic: bool,
@@ -46,21 +74,33 @@ def bench(
     seed: int,
     context: int | None,
     timeout: float,
+    concurrency: str | None,
+    rate: str | None,
+    duration: str | None,
+    interleave: bool,
+    until: str | None,
+    budget: str | None,
+    prompt_cache: str,
+    no_stream: bool,
+    no_probes: bool,
+    power_watts: float | None,
     out: Path | None,
     resume: str | None,
     as_json: bool,
 ) -> None:
-    """Measure models on your prompts.
+    """Measure models, and servers, on your prompts.
 
     Each model is loaded in a process of its own, answers a first request, a warm-up and then every prompt, and is
-    unloaded; blocks repeat in an order that is shuffled with a recorded seed. A run that was killed goes on with
-    --resume, and ends as it would have.
+    unloaded; blocks repeat in an order that is shuffled with a recorded seed. Before, each is asked what shows whether
+    its numbers can be trusted. A run that was killed goes on with --resume, and ends as it would have.
     """
     from audition import api
     from audition.bench.plan import Settings
     from audition.bench.rundir import RunDir
-    from audition.cli import session
+    from audition.cli import patterns, session
+    from audition.engines.server import settings_of
     from audition.errors import UsageError
+    from audition.pick.constraints import parse_duration
 
     if resume is not None:
         context_ = click.get_current_context()
@@ -75,8 +115,14 @@ def bench(
         session.go_on(RunDir.open(resume), as_json=as_json)
         return
     names = [name.strip() for name in (models or "").split(",") if name.strip()]
-    if not names:
+    if not names and not endpoints:
         raise UsageError("no model is named", fix="--models smollm2-135m,gemma-3-270m (see `audition model list`)")
+    for option, value in (("--key-env", key_env), ("--key-file", key_file), ("--ca-file", ca_file)):
+        if value is not None and not endpoints:
+            raise UsageError(f"{option} is for servers, and no --endpoint is named", fix=f"leave {option} out")
+    if key_env is not None and key_file is not None:
+        raise UsageError("the key is in one place: --key-env or --key-file", fix="leave one of them out")
+    servers = [settings_of(text, key_env=key_env, key_file=key_file, ca_file=ca_file) for text in endpoints]
     suite = api.load_suite(prompts or "demo")
     settings = Settings(
         rounds=rounds,
@@ -85,5 +131,13 @@ def bench(
         deterministic=deterministic or temperature == 0,
         seed=seed,
         timeout_s=timeout,
+        prompt_cache=prompt_cache,
+        stream=not no_stream,
+        probes=not no_probes,
+        interleave=interleave,
+        until_ci=None if until is None else patterns.parse_until(until),
+        budget_s=None if budget is None else parse_duration(budget) / 1000,
+        power_watts=power_watts,
     )
-    session.start(names, suite, settings, out=out, context=context, as_json=as_json)
+    levels = patterns.parse_levels(concurrency, rate, duration)
+    session.start(names, suite, settings, servers=servers, levels=levels, out=out, context=context, as_json=as_json)

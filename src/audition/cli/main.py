@@ -14,12 +14,14 @@ from audition.errors import AuditionError, nearest
 # Verb, where it lives, and its line in the help; a module is imported only when its verb is used.
 _VERBS = {
     "demo": ("audition.cli.demo:demo", "Audition two small models on this machine, from download to pick."),
-    "bench": ("audition.cli.bench:bench", "Measure models on your prompts."),
+    "bench": ("audition.cli.bench:bench", "Measure models, and servers, on your prompts."),
     "pick": ("audition.cli.pick:pick", "Choose from a run, under your constraints, with the reasons."),
     "report": ("audition.cli.report:report", "Show a run, and write its report files again."),
+    "compare": ("audition.cli.compare:compare", "Compare two runs, as a gate for CI too."),
     "run": ("audition.cli.run:run", "Chat with a model, or answer one prompt."),
     "model": ("audition.cli.model:model", "List, download, verify and remove models."),
     "cache": ("audition.cli.cache:cache", "Show what is kept on this disk, and where."),
+    "mock": ("audition.cli.mock:mock", "Serve programmed delays, failures and lies, to test a benchmark client with."),
 }
 
 

@@ -13,9 +13,10 @@ from audition.jsonfile import dumps
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from audition.bench.plan import Block
+    from audition.bench.plan import Block, Plan
     from audition.bench.rundir import RunDir
     from audition.bench.sample import Load, Sample
+    from audition.bench.schedule import Added
     from audition.store.blobs import Progress
 
 _PLAIN_INTERVAL_S = 5.0
@@ -94,14 +95,14 @@ class RunProgress:
     def __init__(self) -> None:
         self._console = stderr()
         self._status: Any = None
-        self._head = ""
+        self._heads: dict[str, str] = {}
         self._done = 0
         self._requests = 0
+        self._plan: Plan | None = None
 
     def started(self, run: RunDir) -> None:
         """Say where the run is, before anything can go wrong."""
-        plan = run.plan
-        self._requests = len(plan.cases) + 1 + plan.settings.warmup
+        self._plan = run.plan
         self._console.print(f"Run directory: {run.path}", soft_wrap=True)
 
     def resumed(self, done: int, total: int, torn: list[str]) -> None:
@@ -112,27 +113,45 @@ class RunProgress:
 
     def block_started(self, block: Block, number: int, total: int) -> None:
         """Name the target."""
-        self._head = f"[{number}/{total}] round {block.round}: {block.target}"
-        self._done = 0
-        if self._console.is_terminal:
-            self._status = self._console.status(f"{self._head}: loading")
+        from audition.bench.requests import count_of
+
+        what = "asking whether it is honest" if block.is_probe else f"round {block.round}"
+        if not self._heads:
+            self._done = self._requests = 0
+        self._heads[block.id] = f"[{number}/{total}] {what}: {block.target}"
+        timed = self._plan is None or any(level.duration_s is not None for level in self._plan.levels)
+        self._requests = 0 if timed or self._plan is None else self._requests + count_of(self._plan, block)
+        if self._console.is_terminal and self._status is None:
+            self._status = self._console.status(f"{self._heads[block.id]}: loading")
             self._status.start()
 
     def sample_added(self, sample: Sample) -> None:
         """Count."""
         self._done += 1
         if self._status is not None:
-            self._status.update(f"{self._head}: request {self._done} of {self._requests}")
+            of = f" of {self._requests}" if self._requests else ""
+            self._status.update(f"{self._heads[sample.block]}: request {self._done}{of}")
 
     def block_ended(self, load: Load) -> None:
         """Say how the block went."""
-        self.stop()
+        head = self._heads.pop(load.block)
+        if not self._heads:
+            self.stop()
         if load.error is not None:
             from audition.text import one_line
 
-            self._console.print(f"{self._head}: failed: {one_line(load.error['message'])}")
+            self._console.print(f"{head}: failed: {one_line(load.error['message'])}")
+        elif load.load_ms is None:
+            self._console.print(f"{head}: done")
         else:
-            self._console.print(f"{self._head}: done, loaded in {load.load_ms:,.0f} ms")
+            self._console.print(f"{head}: done, loaded in {load.load_ms:,.0f} ms")
+
+    def added(self, added: Added) -> None:
+        """Say why there is another round, or no more."""
+        from audition.text import printable
+
+        what = f"Another round ({len(added.blocks)})" if added.blocks else "No more rounds"
+        self._console.print(f"{what}: {printable(added.reason)}.", soft_wrap=True)
 
     def stop(self) -> None:
         """Take the live line away, also when the run is interrupted."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from audition.engines.host import EngineProcess, Reply
+    from audition.engines.host import EngineProcess
+    from audition.engines.protocol import Reply
 
 
 @click.command()
@@ -72,7 +73,7 @@ def _ready(name: str, context: int | None) -> tuple[str, Path, dict[str, Any], P
     """Return engine, weights, settings and log of a model, downloaded if need be and known to fit into memory."""
     from audition import api
     from audition.bench.machine import available_memory
-    from audition.bench.runner import need_memory
+    from audition.bench.subject import need_memory
     from audition.bench.targets import make_target
     from audition.cli import output
     from audition.engines.registry import engine_for
@@ -83,7 +84,7 @@ def _ready(name: str, context: int | None) -> tuple[str, Path, dict[str, Any], P
         installed = api.install(spec, variant, progress=progress)
     engine = engine_for(variant.format, spec.engine)
     target = make_target(spec, variant, installed, engine, {}, context)
-    need_memory(target, available_memory())
+    need_memory([target], available_memory())
     log = home() / "logs" / "run.log"
     log.unlink(missing_ok=True)
     return engine, installed.weights_path, target.settings, log

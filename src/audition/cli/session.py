@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audition import api
+from audition.bench.plan import Level
 from audition.cli import output
 from audition.quality.score import self_test
 
@@ -22,6 +23,8 @@ def start(
     suite: Suite,
     settings: Settings,
     *,
+    servers: Sequence[dict[str, Any]] = (),
+    levels: Sequence[Level] | None = None,
     out: Path | None = None,
     context: int | None = None,
     as_json: bool = False,
@@ -37,7 +40,16 @@ def start(
 
     try:
         with output.download_progress() as downloads:
-            run = api.prepare(models, suite, settings=settings, out=out, context=context, progress=downloads)
+            run = api.prepare(
+                models,
+                suite,
+                settings=settings,
+                servers=servers,
+                levels=levels or (Level.closed(1),),
+                out=out,
+                context=context,
+                progress=downloads,
+            )
         on_start(run)
         api.resume(run, progress)
     except KeyboardInterrupt:

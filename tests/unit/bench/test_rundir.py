@@ -62,7 +62,6 @@ def test_a_new_run_has_its_plan_and_its_host(tmp_path: Path) -> None:
     assert RunDir(run.path).plan == plan
     assert run.host == A_HOST
     assert (run.samples(), run.loads()) == ([], [])
-    assert not run.is_complete()
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
@@ -137,7 +136,6 @@ def test_what_is_added_is_there_for_every_reader_at_once(run: RunDir) -> None:
         assert RunDir(run.path).samples() == [a_sample()]
         writer.add_sample(a_sample(case="green", text="half \ud83d and \udfff, 世界\u2028\r\n"))
         writer.add_load(load)
-        assert run.is_complete()
     again = RunDir(run.path)
     assert again.samples() == [a_sample(), a_sample(case="green", text="half \ud83d and \udfff, 世界\u2028\r\n")]
     assert again.loads() == [load]
@@ -288,13 +286,3 @@ def test_a_run_that_cannot_be_locked_says_so(run: RunDir) -> None:
     with pytest.raises(AuditionError) as caught, run.writing():
         pass
     assert str(run.path) in caught.value.message
-
-
-@pytest.mark.parametrize("status", ["ok", "failed"])
-def test_a_run_is_complete_when_every_block_has_ended(tmp_path: Path, status: str) -> None:
-    run = a_run(tmp_path / "run", a_plan(rounds=2))
-    with run.writing() as writer:
-        writer.add_load(a_load(status=status))
-        assert not run.is_complete()
-        writer.add_load(a_load(block="b002", status=status))
-        assert run.is_complete()

@@ -14,9 +14,11 @@ import psutil
 import pytest
 
 from audition.bench.plan import Block, Plan, Target
+from audition.bench.requests import WARMUP_TOKENS, Request, measured_requests, opening
 from audition.bench.rundir import RunDir
-from audition.bench.runner import WARMUP_TOKENS, requests_of, run_plan
+from audition.bench.runner import Means, run_plan
 from audition.bench.sample import Load, Sample
+from audition.bench.schedule import Added, Schedule
 from audition.engines import host
 from audition.errors import AuditionError
 from faulty_engines import Steady
@@ -42,13 +44,28 @@ class Witness:
         self.told.append(("started", (block.id, number, total)))
 
     def sample_added(self, sample: Sample) -> None:
-        self.told.append(("sample", sample.key))
+        self.told.append(("sample", brief(sample)))
         self.samples += 1
         if self.samples == self.interrupt_after:
             raise KeyboardInterrupt
 
     def block_ended(self, load: Load) -> None:
         self.told.append(("ended", load.block))
+
+    def added(self, added: Added) -> None:
+        self.told.append(("added", added.reason))
+
+
+def brief(sample: Sample) -> tuple[str, str, str]:
+    return sample.block, sample.phase, sample.case
+
+
+def requests_of(plan: Plan, block: Block) -> list[Request]:
+    return [*opening(plan), *(request for level in plan.levels for request in measured_requests(plan, block, level))]
+
+
+def is_complete(run: RunDir) -> bool:
+    return not Schedule(run.plan, run.added()).left(run.samples(), run.loads())
 
 
 @pytest.fixture
@@ -62,7 +79,7 @@ def weights(tmp_path: Path) -> Path:
 def go(weights: Path) -> Callable[..., Witness]:
     def run(run: RunDir, witness: Witness | None = None, **more: Any) -> Witness:
         witness = witness or Witness()
-        run_plan(run, **{"locate": lambda _: weights, "listener": witness, "free_memory": lambda: FREE} | more)
+        run_plan(run, Means(**{"locate": lambda _: weights, "free_memory": lambda: FREE} | more), witness)
         return witness
 
     return run
@@ -75,7 +92,7 @@ def planned(plan: Plan) -> Counter[tuple[str, str, str]]:
 
 
 def recorded(run: RunDir) -> Counter[tuple[str, str, str]]:
-    return Counter(sample.key for sample in run.samples())
+    return Counter(map(brief, run.samples()))
 
 
 def of(samples: Sequence[Sample], target: Target) -> list[Sample]:
@@ -91,9 +108,9 @@ def test_a_run_asks_everything_once_in_the_planned_order(tmp_path: Path, go: Cal
         for block in plan.blocks
         for phase, case in [("first", "red"), ("warmup", "green"), *(("measured", case) for case in block.cases)]
     ]
-    assert [sample.key for sample in run.samples()] == expected
+    assert [brief(sample) for sample in run.samples()] == expected
     assert [load.block for load in run.loads()] == [block.id for block in plan.blocks]
-    assert run.is_complete()
+    assert is_complete(run)
     assert not any(word == "resumed" for word, _ in witness.told)
     assert [what for word, what in witness.told if word == "sample"] == expected
     starts = [what for word, what in witness.told if word == "started"]
@@ -144,7 +161,7 @@ def test_any_number_of_warm_ups_has_keys_of_its_own(tmp_path: Path, go: Callable
 
 
 def params_of(run: RunDir) -> dict[tuple[str, str, str], dict[str, Any]]:
-    return {sample.key: json.loads(sample.text)["params"] for sample in run.samples()}
+    return {brief(sample): json.loads(sample.text)["params"] for sample in run.samples()}
 
 
 def test_seeds_change_from_round_to_round_unless_answers_have_to_repeat(
@@ -192,7 +209,7 @@ def test_a_target_that_cannot_be_loaded_fails_alone(
     run = a_run(tmp_path / "run", a_plan([broken, steady], rounds=2))
     go(run)
     assert recorded(run) == planned(run.plan)
-    assert run.is_complete()
+    assert is_complete(run)
     for sample in of(run.samples(), broken):
         assert (sample.status, sample.sent_ns, sample.latency_ms, sample.text) == ("failed", None, None, "")
         assert sample.error is not None
@@ -328,7 +345,7 @@ def test_an_interrupt_leaves_a_run_that_goes_on(tmp_path: Path, go: Callable[...
     before = run.samples_path.read_bytes()
     assert len(run.samples()) == after
     assert len(run.loads()) == (after - 1) // 5
-    assert not run.is_complete()
+    assert not is_complete(run)
     engines = [child for child in psutil.Process().children() if "audition.engines.child" in child.cmdline()]
     assert engines == [], "none is left behind"
     assert not [thread for thread in threading.enumerate() if thread.name == "memory meter"]
@@ -368,4 +385,7 @@ def test_a_damaged_line_that_was_deleted_has_its_request_asked_again(
     run.samples_path.write_bytes(b"".join(lines[:3] + lines[4:]))
     go(run)
     assert recorded(run) == planned(run.plan)
-    assert (run.samples()[-1].key, run.samples()[-1].attempt) == (("b001", "measured", run.plan.blocks[0].cases[1]), 2)
+    assert (brief(run.samples()[-1]), run.samples()[-1].attempt) == (
+        ("b001", "measured", run.plan.blocks[0].cases[1]),
+        2,
+    )

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from audition.bench.sample import Load, Memory, Sample, measured
-from audition.engines.host import Reply
-from audition.engines.protocol import Chunk, Finish
+from audition.bench.sample import Load, Memory, Place, Sample, measured
+from audition.engines.protocol import Chunk, Finish, Reply, Wire
 from plans import a_load, a_sample
 
 SENT = 5_000_000_000
@@ -33,7 +32,7 @@ ANSWER = a_reply(
 
 
 def sample_of(reply: Reply) -> Sample:
-    return measured(reply, target="t", case="c", block="b001", round_=2, phase="measured", attempt=3)
+    return measured(reply, Place("t", "c", "b001", 2, "measured", 3))
 
 
 def test_the_first_text_counts_and_reasoning_is_text() -> None:
@@ -63,6 +62,30 @@ def test_what_the_engine_does_not_say_stays_unknown() -> None:
     counts = (sample.prompt_tokens, sample.cached_tokens, sample.completion_tokens, sample.token_source)
     assert counts == (None, None, None, None)
     assert (sample.finish_reason, sample.engine_timings) == (None, None)
+
+
+def test_the_answer_begins_where_reasoning_ends() -> None:
+    assert sample_of(ANSWER).ttfa_ms == 20.0
+    assert sample_of(a_reply(Chunk("hm", at(5), reasoning=True))).ttfa_ms is None
+
+
+def test_in_an_open_loop_every_time_counts_from_the_schedule() -> None:
+    sample = measured(ANSWER, Place("t", "c", "b001", 2, "measured"), scheduled_ns=at(-7))
+    assert (sample.queue_ms, sample.ttft_ms, sample.ttfa_ms, sample.latency_ms) == (7.0, 17.5, 27.0, 97.0)
+    assert sample.chunk_times_ms == (17.5, 27.0, 37.123)
+    assert sample_of(ANSWER).queue_ms is None
+
+
+def test_an_answer_in_one_piece_has_no_first_token() -> None:
+    sample = sample_of(replace(ANSWER, wire=Wire(status=200, notes=("not_streamed",))))
+    assert (sample.ttft_ms, sample.ttfa_ms, sample.chunk_times_ms) == (None, None, ())
+    assert (sample.text, sample.latency_ms) == ("Paris", 90.0)
+    assert sample.wire is not None and sample.wire["notes"] == ("not_streamed",)
+
+
+def test_a_request_that_failed_lasted_as_long_as_it_did() -> None:
+    sample = sample_of(replace(ANSWER, cancelled=True, finish=None))
+    assert (sample.latency_ms, sample.elapsed_ms) == (None, 90.0)
 
 
 def test_an_answer_without_text_has_no_first_token() -> None:
@@ -106,14 +129,16 @@ def test_a_line_of_samples_has_these_keys() -> None:
         *("schema", "target", "case", "block", "round", "phase", "status", "error", "attempt", "sent_ns"),
         *("ttft_ms", "latency_ms", "chunk_times_ms", "prompt_tokens", "cached_tokens", "completion_tokens"),
         *("token_source", "finish_reason", "text", "reasoning", "engine_timings"),
+        *("level", "repeat", "asked", "queue_ms", "ttfa_ms", "elapsed_ms", "wire"),
     }
-    assert sample_of(ANSWER).to_json()["schema"] == 1
+    assert sample_of(ANSWER).to_json()["schema"] == 2
 
 
 def test_a_line_of_loads_has_these_keys() -> None:
     assert set(a_load().to_json()) == {
         *("schema", "target", "block", "round", "attempt", "status", "started_at", "error"),
         *("spawn_ms", "import_ms", "load_ms", "baseline", "peak", "after_unload"),
+        *("wall_s", "device", "activity", "energy"),
     }
 
 

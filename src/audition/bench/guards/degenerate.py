@@ -6,13 +6,18 @@ import re
 from collections import Counter
 
 from audition.bench.guards.base import Evidence, Finding, Guard, answered
+from audition.bench.guards.reasoning import split_reasoning
+from audition.bench.guards.script import is_foreign
+from audition.bench.plan import Case
 from audition.bench.sample import Sample
 
-# Markers of chat templates that a model must not show its reader, whole or cut off at the end.
+# Markers of chat templates that a model must not show its reader, whole or cut off at the end. None begins or ends
+# with a blank: `a <| b |> c` is an operator of some languages.
 _SPECIAL = re.compile(
-    r"<\|[A-Za-z0-9_ ]{2,40}\|>|<\|[a-z_]{2,40}$|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|<(?:bos|eos|pad|unk)>"
-    r"|</s>\s*$|<\uff5c[^\uff5c\n]{2,40}\uff5c>"
+    r"<\|[A-Za-z0-9_][A-Za-z0-9_ ]{0,38}[A-Za-z0-9_]\|>|<\|[a-z_]{2,40}$|<(?:start|end)_of_turn>|\[/?INST\]"
+    r"|<</?SYS>>|<(?:bos|eos|pad|unk)>|<\uff5c[^\uff5c\n]{2,40}\uff5c>"
 )
+_END = re.compile(r"</s>\s*$")
 # What a loop counts up: "3. ", "- ", "Step 3: ".
 _LIST_MARKER = re.compile(r"[\W_]*(?:(?:[^\W\d_]+ )?\d+[.:)])?[\W_]*")
 _LOOK_AT = 4000
@@ -25,7 +30,12 @@ def is_empty(answer: str) -> bool:
 
 
 def has_special_tokens(answer: str) -> bool:
-    """Return whether chat template markers stand in the text."""
+    """Return whether chat template markers stand in the text.
+
+    `</s>` at the end is one unless it closes HTML's `<s>`.
+    """
+    if _END.search(answer[-100:]) is not None and answer.count("</s>") > answer.count("<s>"):
+        return True
     return _SPECIAL.search(answer) is not None
 
 
@@ -42,7 +52,7 @@ def echoes(answer: str, prompt: str) -> bool:
     if prompt not in answer:
         return len(prompt) > 120 and answer.startswith(prompt[:120])
     before, _, after = answer.partition(prompt)
-    rest = _SPECIAL.sub(" ", f"{before} {after}")
+    rest = _END.sub(" ", _SPECIAL.sub(" ", f"{before} {after}"))
     return " ".join(words[:5]) in rest or not re.search(r"\w", rest)
 
 
@@ -94,15 +104,26 @@ class _Degenerate(Guard):
     taints = ("quality",)
     fault: str
 
-    def is_hit(self, sample: Sample, prompt: str) -> bool:
+    def is_hit(self, sample: Sample, case: Case) -> bool:
         raise NotImplementedError  # abstract
 
     def check(self, evidence: Evidence) -> Finding | None:
         samples = answered(evidence.samples)
-        hits = sum(self.is_hit(sample, evidence.cases[sample.case].prompt) for sample in samples)
+        hits = sum(self.is_hit(sample, evidence.cases[sample.case]) for sample in samples)
         if not hits:
             return None
         return self.finding(f"{hits} of {len(samples)} answers {self.fault}", affected=hits, of=len(samples))
+
+
+class UnclosedReasoning(_Degenerate):
+    """The model thinks and never answers."""
+
+    code = "unclosed_reasoning"
+    fault = "stop while the model is still thinking"
+
+    def is_hit(self, sample: Sample, case: Case) -> bool:
+        """Reasoning that is opened in the text and not closed, or that came apart from it with nothing after it."""
+        return split_reasoning(sample.text).unclosed or (bool(sample.reasoning) and is_empty(sample.text))
 
 
 class EmptyOutput(_Degenerate):
@@ -111,9 +132,9 @@ class EmptyOutput(_Degenerate):
     code = "empty_output"
     fault = "are empty"
 
-    def is_hit(self, sample: Sample, prompt: str) -> bool:
-        """Reasoning without an answer is empty too."""
-        return is_empty(sample.text)
+    def is_hit(self, sample: Sample, case: Case) -> bool:
+        """Reasoning in the text that is closed with nothing after it is no answer either."""
+        return not UnclosedReasoning().is_hit(sample, case) and is_empty(split_reasoning(sample.text).answer)
 
 
 class PromptEcho(_Degenerate):
@@ -122,9 +143,10 @@ class PromptEcho(_Degenerate):
     code = "prompt_echo"
     fault = "repeat the prompt instead of answering it"
 
-    def is_hit(self, sample: Sample, prompt: str) -> bool:
-        """Compare with the last user message."""
-        return echoes(sample.text, prompt)
+    def is_hit(self, sample: Sample, case: Case) -> bool:
+        """Compare with the last user message; thinking about it may repeat it, and its mark is not an answer."""
+        answer, mark = split_reasoning(sample.text).answer, (sample.asked or {}).get("mark")
+        return echoes(answer.replace(f"[{mark}]", " ") if mark else answer, case.prompt)
 
 
 class RepetitionLoop(_Degenerate):
@@ -133,7 +155,7 @@ class RepetitionLoop(_Degenerate):
     code = "repetition_loop"
     fault = "repeat themselves in a loop"
 
-    def is_hit(self, sample: Sample, prompt: str) -> bool:
+    def is_hit(self, sample: Sample, case: Case) -> bool:
         """Look at the tail."""
         return loops(sample.text)
 
@@ -144,12 +166,31 @@ class SpecialTokens(_Degenerate):
     code = "special_tokens"
     fault = "show chat template markers"
 
-    def is_hit(self, sample: Sample, prompt: str) -> bool:
-        """Look for the markers of the common templates."""
-        return has_special_tokens(sample.text)
+    def is_hit(self, sample: Sample, case: Case) -> bool:
+        """Look for the markers of the common templates; some models mark their reasoning with such."""
+        return has_special_tokens(split_reasoning(sample.text).answer)
 
 
-FAULTS: tuple[_Degenerate, ...] = (SpecialTokens(), RepetitionLoop(), PromptEcho(), EmptyOutput())
+class WrongScript(_Degenerate):
+    """The answer is in a script that nobody asked for."""
+
+    code = "wrong_script"
+    fault = "are in another script than their prompt, which does not ask for it"
+
+    def is_hit(self, sample: Sample, case: Case) -> bool:
+        """Compare the letters of the answer with those of the messages; what is expected may ask for it as well."""
+        asked = " ".join(message["content"] for message in case.messages)
+        expected = f"{case.reference or ''} {case.expect!r}"
+        return is_foreign(split_reasoning(sample.text).answer, asked, expected)
+
+
+FAULTS: tuple[_Degenerate, ...] = (
+    SpecialTokens(),
+    RepetitionLoop(),
+    PromptEcho(),
+    EmptyOutput(),
+    UnclosedReasoning(),
+)
 """What makes an answer unusable."""
 
 
@@ -163,8 +204,8 @@ class UnusableAnswers(Guard):
     def check(self, evidence: Evidence) -> Finding | None:
         """Count the answers with any of the faults."""
         samples = answered(evidence.samples)
-        prompts = {id_: case.prompt for id_, case in evidence.cases.items()}
-        hits = {guard: [guard.is_hit(sample, prompts[sample.case]) for sample in samples] for guard in FAULTS}
+        cases = evidence.cases
+        hits = {guard: [guard.is_hit(sample, cases[sample.case]) for sample in samples] for guard in FAULTS}
         bad = sum(map(any, zip(*hits.values(), strict=True)))
         if not samples or bad < self.share * len(samples):
             return None

@@ -1,10 +1,19 @@
-"""Is what we talk to set up as we think: template, cache, token limit, repeatability, memory given back."""
+"""Is it what we asked for: the model, the device, a chat template?"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter
 
-from audition.bench.guards.base import Evidence, Finding, Guard, answered
+from audition.bench.guards.base import TIMES, Ask, Evidence, Finding, Guard
+from audition.bench.plan import Target
+from audition.text import one_line
+
+# What a server adds to a model's name without meaning another model: a tag, how it is stored, where it runs, a date.
+_SUFFIX = re.compile(
+    r"(?:[-_.:@](?:latest|instruct|chat|it|generic|cpu|gpu|cuda|npu|gguf|onnx|awq|gptq|mlx|i?q\d(?:_[0-9a-z]+)*"
+    r"|b?fp?\d+|int\d+|\d+bit|\d{4}(?:-?\d{2}){0,2}))*"
+)
 
 
 class MissingChatTemplate(Guard):
@@ -23,84 +32,95 @@ class MissingChatTemplate(Guard):
         )
 
 
-class CachedPrompt(Guard):
-    """Part of a prompt came from a cache, so its prefill was not measured."""
+class TemplateNotApplied(Guard):
+    """A server counts so few prompt tokens that there cannot be a chat template among them."""
 
-    code = "cached_prompt"
-    taints = ("ttft", "latency", "prefill_tps")
-
-    def check(self, evidence: Evidence) -> Finding | None:
-        """Trust what the engine reports."""
-        hits = sum(bool(sample.cached_tokens) for sample in evidence.samples)
-        if not hits:
-            return None
-        n = len(evidence.samples)
-        return self.finding(f"{hits} of {n} prompts were answered from a prompt cache", affected=hits, of=n)
-
-
-class Truncation(Guard):
-    """Answers were cut by the token limit."""
-
-    code = "truncated_answers"
-    taints = ("latency", "quality")
-
-    def check(self, evidence: Evidence) -> Finding | None:
-        """Count the answers whose finish reason is the length."""
-        samples = answered(evidence.samples)
-        cut = sum(sample.status == "truncated" for sample in samples)
-        if not cut:
-            return None
-        return self.finding(
-            f"{cut} of {len(samples)} answers were cut at the token limit; their latency is that of the limit, and "
-            "checks score them 0",
-            affected=cut,
-            of=len(samples),
-        )
-
-
-class NotRepeatable(Guard):
-    """In deterministic mode the same prompt gave different answers."""
-
-    code = "not_repeatable"
+    code = "template_not_applied"
     taints = ("quality",)
 
+    async def probe(self, ask: Ask, target: Target) -> None:
+        """Ask one word, and nothing else; of a model file it is known whether it has a template."""
+        if target.is_server:
+            await ask("word", "Hello", max_tokens=4)
+
     def check(self, evidence: Evidence) -> Finding | None:
-        """Compare the answers to each case over the rounds; the first request repeats one even in a single round."""
-        if not evidence.settings.deterministic:
-            return None
-        texts: dict[str, set[str]] = defaultdict(set)
-        for sample in answered([*evidence.first, *evidence.samples]):
-            texts[sample.case].add(sample.text)
-        changed = sum(len(variants) > 1 for variants in texts.values())
-        if not changed:
+        """Want more prompt tokens than the word and one that begins every text."""
+        sample = evidence.step(self.code, "word")
+        if sample is None or not sample.prompt_tokens or sample.cached_tokens or sample.prompt_tokens > 2:
             return None
         return self.finding(
-            f"{changed} of {len(texts)} cases were answered differently when asked again, in deterministic mode",
-            affected=changed,
-            of=len(texts),
+            f"a prompt of one word has {sample.prompt_tokens} tokens: there is no room for a chat template in them"
         )
 
 
-class MemoryKept(Guard):
-    """After unloading, the engine's process still holds much of what the model took."""
+class WrongModel(Guard):
+    """Answers name another model than the one that was asked."""
 
-    code = "memory_not_given_back"
-    taints = ("memory_after_unload",)
-    share = 0.5
-    floor_bytes = 32 * 2**20
-    """What a load took is the process's own noise below this: imported code, buffers."""
+    code = "wrong_model"
+    taints = (*TIMES, "quality")
 
     def check(self, evidence: Evidence) -> Finding | None:
-        """Compare the resident sizes before loading, at the peak and after unloading."""
-        worst = 0.0
-        for load in evidence.loads:
-            if load.baseline is None or load.peak is None or load.after_unload is None:
-                continue
-            taken = load.peak.total - load.baseline.total
-            if taken >= self.floor_bytes:
-                worst = max(worst, (load.after_unload.total - load.baseline.total) / taken)
-        if worst <= self.share:
+        """Compare the names, without what servers add to them."""
+        asked = evidence.target.settings.get("model")
+        if not isinstance(asked, str) or not asked:
             return None
+        names = [sample.wire.get("model") for sample in evidence.answers() if sample.wire is not None]
+        named = [name for name in names if isinstance(name, str) and name]
+        others = Counter(name for name in named if not same_model(asked, name))
+        if not others:
+            return None
+        n = sum(others.values())
+        name = min(others, key=lambda other: (-others[other], other))
         return self.finding(
-            f"after unloading, {worst:.0%} of the memory that the model took was still held until its process ended"
+            f'{n} of {len(named)} answers come from "{one_line(name, 80)}", not from "{one_line(asked, 80)}"',
+            affected=n,
+            of=len(named),
         )
+
+
+def same_model(asked: str, named: str) -> bool:
+    """Return whether two names may mean one model: case, folders, organisation, tag, storage and date aside.
+
+    Examples:
+        >>> same_model("qwen2.5-0.5b", "models/Qwen2.5-0.5B-Instruct-Q4_K_M.gguf")
+        True
+        >>> same_model("gpt-4", "gpt-4-mini")
+        False
+    """
+    one, other = sorted((_bare(asked), _bare(named)), key=len)
+    return other.startswith(one) and _SUFFIX.fullmatch(other[len(one) :]) is not None
+
+
+def _bare(name: str) -> str:
+    return re.split(r"[/\\]", name.strip().casefold())[-1].removesuffix(".gguf").removesuffix(":latest")
+
+
+class DeviceFallback(Guard):
+    """It runs on another device than the one asked for."""
+
+    code = "device_fallback"
+    taints = (*TIMES, "peak_memory", "energy_per_token", "energy_per_answer")
+
+    def check(self, evidence: Evidence) -> Finding | None:
+        """Compare kinds of device: engines name the same one differently."""
+        asked = device_kind(evidence.target.device)
+        told = [load.device for load in evidence.loads]
+        told += [sample.wire.get("device") for sample in evidence.answers() if sample.wire is not None]
+        kinds = Counter(kind for name in told if (kind := device_kind(name)) is not None)
+        others = sorted(kind for kind in kinds if kind != asked)
+        if asked is None or not others:
+            return None
+        always = "" if asked not in kinds else " at times"
+        return self.finding(f"asked for {asked}, runs{always} on {' and '.join(others)}")
+
+
+def device_kind(name: object) -> str | None:
+    """Return `cpu`, `gpu` or `npu`; None for what is not said or not known."""
+    if not isinstance(name, str):
+        return None
+    match = re.match(
+        r"(cpu|npu|gpu|igpu|dgpu|cuda|rocm|hip|vulkan|metal|mtl|mps|sycl|dml|directml|webgpu)", name.casefold()
+    )
+    if match is None:
+        return None
+    return match[1] if match[1] in ("cpu", "npu") else "gpu"

@@ -1,5 +1,7 @@
 """Degenerate output: noise is called noise, and an ordinary answer is left alone."""
 
+# ruff: noqa: RUF001 - scripts are what some of these tests are about
+
 from __future__ import annotations
 
 import time
@@ -142,7 +144,8 @@ def test_template_markers_are_found(text: str) -> None:
     "text",
     [
         *("a < b and b > c", "x <| y", "f(x) |> g", "<p>Paris</p>", "<s>old</s> new", "a || b", "<start> of it"),
-        *("a[INSTANCE]", "List<String>", "1 << 2 >> 1", "<|>"),
+        *("a[INSTANCE]", "List<String>", "1 << 2 >> 1", "<|>", "a <| b |> c", "f <| go on |> g", "a <|go on |> b"),
+        *("It costs <s>20</s>", "<p>Was <s>20</s> and <s>30</s>\n"),
     ],
 )
 def test_what_looks_like_a_marker_is_none(text: str) -> None:
@@ -229,6 +232,79 @@ def test_good_answers_have_no_findings() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "reasoning", "code"),
+    [
+        ("<think>Paris is in France.</think>\n", "", "empty_output"),
+        ("Paris is in France.</think>", "", "empty_output"),
+        ("<think>Paris is in France, so", "", "unclosed_reasoning"),
+        ("[THINK]Paris is in France, so", "", "unclosed_reasoning"),
+        ("<|START_THINKING|>Paris is in France, so", "", "unclosed_reasoning"),
+        (" \n", "Paris is in France, so", "unclosed_reasoning"),
+    ],
+)
+def test_thinking_without_an_answer_is_one_fault(text: str, reasoning: str, code: str) -> None:
+    assert set(findings(*[GOOD["a sentence"]] * 3)) == set()
+    assert set(findings(text, reasoning=reasoning)) == {"unusable_answers", code}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>Paris is in France.</think> Paris",
+        "<|START_THINKING|>Paris is in France.<|END_THINKING|>Paris",
+        f"<think>I am asked: {RAG} {RAG}</think> It looks things up, and then it writes.",
+    ],
+)
+def test_an_answer_after_thinking_is_no_fault(text: str) -> None:
+    assert findings(text) == {}
+
+
+def test_an_echo_is_one_with_its_mark_as_well() -> None:
+    assert "prompt_echo" in findings(f"[0a1b2c3d]\n{RAG}", asked={"mark": "0a1b2c3d"})
+    assert "prompt_echo" not in findings(f"[0a1b2c3d]\n{RAG}")
+
+
+CHINESE = "检索增强生成先在文档中查找相关内容，然后根据这些内容写出答案。这样答案更可靠。"
+RUSSIAN = "Сначала система ищет подходящие документы, а затем пишет ответ."
+
+
+@pytest.mark.parametrize("text", [CHINESE, RUSSIAN, f"RAG: {CHINESE}", f"<think>{RAG}</think>{RUSSIAN}"])
+def test_an_answer_in_another_script_is_found(text: str) -> None:
+    found = findings(*[GOOD["a sentence"]] * 3, text)
+    assert set(found) == {"wrong_script"}
+    assert (found["wrong_script"].affected, found["wrong_script"].taints) == (1, ("quality",))
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        (CHINESE, "Translate this sentence, and say nothing else: the answer is reliable."),
+        (CHINESE, "Explain retrieval augmented generation in Chinese."),
+        (RUSSIAN, "Erkläre mir das bitte auf Russisch."),
+        (RUSSIAN, "Explique-moi cela en russe, s'il te plaît."),
+        (CHINESE, "什么是检索增强生成？"),
+        (CHINESE, "Explain 检索增强生成 (RAG)."),
+        ("検索は先に文書を探し、それから答えを書く仕組みのことです。", "検索拡張生成とは何ですか。"),
+        (GOOD["a long summary"], "Что решили на встрече? Напиши по-английски."),
+        ("def answer(question):\n    return lookup(question)", "Напиши функцию, которая отвечает на вопрос."),
+        (f"The word 你好 means hello. {GOOD['a sentence']}", RAG),
+        ("你好", "Say hello."),
+        ("α + β = γ, so 𝑎𝑏𝑐𝑑𝑒𝑓𝑔ℎ𝑖𝑗𝑘𝑙𝑚𝑛𝑜𝑝𝑞𝑟𝑠𝑡 is true.", RAG),
+        ("Ｆｕｌｌ ｗｉｄｔｈ ｌｅｔｔｅｒｓ ａｒｅ ｓｔｉｌｌ ｌａｔｉｎ", RAG),
+        (CHINESE, "17 + 4 = ?"),
+    ],
+)
+def test_a_script_that_was_asked_for_is_no_fault(text: str, prompt: str) -> None:
+    assert "wrong_script" not in findings(text, prompt=prompt)
+
+
+def test_a_script_that_is_expected_is_no_fault() -> None:
+    case = a_case("c", "What is on the sign in the picture of the station?", reference="Вход в метро")
+    evidence = Evidence(a_target(), [a_sample(case="c", text=RUSSIAN)], [], [], {"c": case}, Settings())
+    assert run_guards(evidence) == []
+
+
+@pytest.mark.parametrize(
     ("text", "codes"),
     [
         (" \n", {"empty_output"}),
@@ -256,7 +332,7 @@ def test_a_target_whose_answers_are_mostly_noise_cannot_be_picked() -> None:
 
 @pytest.mark.parametrize("status", ["failed", "timeout"])
 def test_a_request_that_failed_is_not_blamed_for_its_text(status: str) -> None:
-    assert findings("", GEMMA_MARKERS, status=status) == {}
+    assert set(findings("", GEMMA_MARKERS, status=status)) == {"failing_requests"}
 
 
 def test_an_answer_that_the_limit_cut_is_looked_at() -> None:

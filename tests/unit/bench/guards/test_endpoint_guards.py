@@ -1,31 +1,35 @@
-"""Guards of the endpoint: each speaks when it has to, and only then."""
+"""Is it the model, the device and the template that were asked for: each guard speaks when it has to, and only then."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
 from typing import Any
 
 import pytest
 
 from audition.bench.guards import Evidence, Finding
 from audition.bench.guards.base import Guard
-from audition.bench.guards.endpoint import CachedPrompt, MemoryKept, MissingChatTemplate, NotRepeatable, Truncation
-from audition.bench.plan import Settings
-from audition.bench.sample import Load, Memory, Sample
-from plans import MEGABYTE, a_case, a_load, a_sample, a_target
+from audition.bench.guards.endpoint import (
+    DeviceFallback,
+    MissingChatTemplate,
+    TemplateNotApplied,
+    WrongModel,
+    same_model,
+)
+from audition.bench.plan import SERVER, Settings
+from audition.bench.sample import Sample
+from plans import a_load, a_sample, a_target
 
 
-def check(
-    guard: Guard, samples: Sequence[Sample] = (), loads: Sequence[Load] = (), target: Any = None, **settings: Any
-) -> Finding | None:
-    cases = {name: a_case(name) for name in ("red", "green", "blue")}
-    return guard.check(Evidence(target or a_target(), samples, [], loads, cases, Settings(**settings)))
+def check(guard: Guard, *samples: Sample, target: Any = None, devices: tuple[str | None, ...] = (), **more: Any) -> Any:
+    loads = [a_load(device=device) for device in devices]
+    return guard.check(Evidence(target or a_target(), samples, [], loads, {}, Settings(), **more))
 
 
 def found(*args: Any, **more: Any) -> Finding:
     finding = check(*args, **more)
     assert finding is not None
-    return finding
+    return finding  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("known", [True, None])
@@ -42,75 +46,110 @@ def test_a_missing_chat_template_is_said_with_what_the_engine_did() -> None:
     assert "base model that was never taught to answer" in base.sentence
 
 
-@pytest.mark.parametrize("cached", [0, None])
-def test_a_prompt_that_was_computed_is_no_finding(cached: int | None) -> None:
-    assert check(CachedPrompt(), [a_sample(cached_tokens=cached)]) is None
-    assert check(CachedPrompt()) is None
+def one_word(prompt_tokens: int | None, **fields: Any) -> dict[str, Sample]:
+    return {"template_not_applied/word": a_sample(phase="probe", prompt_tokens=prompt_tokens, **fields)}
 
 
-def test_prompts_from_a_cache_are_counted_and_mark_the_times() -> None:
-    finding = found(CachedPrompt(), [a_sample(cached_tokens=count) for count in (0, 12, None, 1)])
-    assert (finding.affected, finding.of) == (2, 4)
-    assert {"ttft", "latency", "prefill_tps"} == set(finding.taints)
-
-
-def test_answers_that_the_limit_cut_are_counted_among_the_answers() -> None:
-    statuses = ("ok", "truncated", "failed", "timeout", "truncated", "ok")
-    finding = found(Truncation(), [a_sample(status=status) for status in statuses])
-    assert (finding.affected, finding.of) == (2, 4)
-    assert {"latency", "quality"} == set(finding.taints)
-    assert check(Truncation(), [a_sample(status=status) for status in ("ok", "failed", "timeout")]) is None
-
-
-def rounds(**texts: Sequence[str]) -> list[Sample]:
-    return [a_sample(case=case, round=n, text=text) for case, said in texts.items() for n, text in enumerate(said, 1)]
-
-
-def test_answers_that_change_are_a_finding_in_deterministic_mode_only() -> None:
-    samples = rounds(red=("a", "a"), green=("a", "b"), blue=("c", "c"))
-    finding = found(NotRepeatable(), samples, deterministic=True)
-    assert (finding.affected, finding.of) == (1, 3)
-    assert check(NotRepeatable(), samples, deterministic=False) is None
-
-
-def test_answers_that_repeat_are_no_finding() -> None:
-    assert check(NotRepeatable(), rounds(red=("a", "a"), green=("b", "b")), deterministic=True) is None
-    assert check(NotRepeatable(), rounds(red=("a",)), deterministic=True) is None
-
-
-def test_a_failed_round_says_nothing_about_repeating() -> None:
-    samples = [*rounds(red=("a", "a")), a_sample(status="timeout", text="half"), a_sample(status="failed", text="")]
-    assert check(NotRepeatable(), samples, deterministic=True) is None
-
-
-def memory(megabytes: int) -> Memory:
-    return Memory(megabytes * MEGABYTE)
-
-
-def a_load_of(baseline: int | None, peak: int | None, after: int | None) -> Load:
-    sizes = {"baseline": baseline, "peak": peak, "after_unload": after}
-    return a_load(**{name: None if size is None else memory(size) for name, size in sizes.items()})
+def test_a_prompt_of_one_word_has_to_leave_room_for_a_template() -> None:
+    assert "1 tokens" in found(TemplateNotApplied(), probes=one_word(1)).sentence
+    assert check(TemplateNotApplied(), probes=one_word(2)) is not None, "with a token that begins every text"
 
 
 @pytest.mark.parametrize(
-    "loads",
-    [
-        [],
-        [(50, 550, 60)],
-        [(50, 550, 300)],
-        [(50, 550, 40)],
-        [(None, 550, 550), (50, None, 550), (50, 550, None)],
-        [(50, 50, 50)],
-        [(50, 52, 52)],
-    ],
-    ids=["nothing", "given back", "half", "less than before", "unknown", "nothing taken", "noise"],
+    "probes", [one_word(9), one_word(None), one_word(0), one_word(1, cached_tokens=8), one_word(1, status="failed"), {}]
 )
-def test_memory_that_was_given_back_is_no_finding(loads: list[tuple[int | None, int | None, int | None]]) -> None:
-    assert check(MemoryKept(), loads=[a_load_of(*sizes) for sizes in loads]) is None
+def test_a_template_that_is_there_or_not_known_is_no_finding(probes: dict[str, Sample]) -> None:
+    assert check(TemplateNotApplied(), probes=probes) is None
 
 
-def test_the_worst_load_counts() -> None:
-    finding = found(MemoryKept(), loads=[a_load_of(50, 550, 60), a_load_of(50, 550, 500), a_load_of(50, 550, 350)])
-    assert finding.code == "memory_not_given_back"
-    assert "90%" in finding.sentence
-    assert finding.taints == ("memory_after_unload",)
+@pytest.mark.parametrize(("format_", "asked"), [(SERVER, ["word"]), ("gguf", [])])
+def test_only_a_server_is_asked_for_its_template(format_: str, asked: list[str]) -> None:
+    steps = []
+
+    async def ask(step: str, prompt: str, **_: Any) -> Sample:
+        steps.append(step)
+        return a_sample()
+
+    asyncio.run(TemplateNotApplied().probe(ask, a_target(format=format_)))
+    assert steps == asked
+
+
+def named(*names: str | None) -> list[Sample]:
+    return [a_sample(wire={"model": name}) for name in names]
+
+
+def asked_for(model: str) -> Any:
+    return a_target(settings={"model": model})
+
+
+def test_another_model_marks_everything_and_is_named() -> None:
+    finding = found(WrongModel(), *named("tiny", "huge", "huge", None), target=asked_for("tiny"))
+    assert (finding.affected, finding.of) == (2, 3)
+    assert '"huge"' in finding.sentence
+    assert '"tiny"' in finding.sentence
+    assert {"quality", "ttft", "latency", "throughput"} <= set(finding.taints)
+
+
+def test_a_hostile_name_is_shown_as_one_short_line() -> None:
+    sentence = found(WrongModel(), *named("\x1b[2J" + "a\n" * 5000), target=asked_for("tiny")).sentence
+    assert len(sentence) < 300
+    assert sentence.isprintable()
+
+
+@pytest.mark.parametrize("target", [asked_for(""), a_target(settings={}), asked_for("tiny")])
+def test_a_model_that_is_not_named_is_not_accused(target: Any) -> None:
+    assert check(WrongModel(), *named(None), a_sample(), target=target) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("tiny", "TINY"),
+        ("tiny", "/models/tiny.gguf"),
+        ("tiny.gguf", r"C:\models\Tiny"),
+        ("org/tiny", "tiny:latest"),
+        ("tiny:latest", "tiny"),
+        ("gpt-4o", "gpt-4o-2024-08-06"),
+        ("qwen2.5-0.5b", "Qwen2.5-0.5B-Instruct-Q4_K_M.gguf"),
+        ("phi-3.5-mini", "Phi-3.5-mini-instruct-generic-cpu"),
+        ("smollm2-135m-instruct-q4_1", "smollm2-135m"),
+        ("tiny", "tiny-bf16"),
+        ("tiny", "tiny-4bit"),
+    ],
+)
+def test_names_that_mean_one_model(asked: str, name: str) -> None:
+    assert same_model(asked, name)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("gpt-4", "gpt-4-mini"),
+        ("llama-3", "llama-3.2"),
+        ("qwen2.5-0.5b", "qwen2.5-1.5b"),
+        ("tiny", "tinyllama"),
+        ("mock", "another-model"),
+        ("llama3:8b", "llama3:70b"),
+    ],
+)
+def test_names_that_mean_two_models(asked: str, name: str) -> None:
+    assert not same_model(asked, name)
+
+
+def test_a_fall_back_to_the_cpu_is_said() -> None:
+    finding = found(DeviceFallback(), target=a_target(device="gpu"), devices=("cpu",))
+    assert finding.sentence == "asked for gpu, runs on cpu"
+    assert {"ttft", "decode_tps", "energy_per_token"} <= set(finding.taints)
+    assert found(DeviceFallback(), a_sample(wire={"device": "CPU"}), target=a_target(device="cuda:0"))
+    sometimes = found(DeviceFallback(), target=a_target(device="gpu"), devices=("cuda0", "cpu"))
+    assert sometimes.sentence == "asked for gpu, runs at times on cpu"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [("gpu", "CUDA0"), ("vulkan0", "metal"), ("cpu", "cpu"), ("gpu", None), ("gpu", "unknown"), ("unknown", "cpu")],
+)
+def test_a_device_that_is_right_or_not_known_is_no_finding(asked: str, told: str | None) -> None:
+    assert (
+        check(DeviceFallback(), a_sample(wire={"device": told}), target=a_target(device=asked), devices=(told,)) is None
+    )

@@ -1,0 +1,186 @@
+"""What a block measures: a model in an engine process of its own, or a server that somebody else runs."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from audition.bench.machine import available_memory
+from audition.bench.meters.memory import MemoryMeter
+from audition.bench.plan import Plan, Target
+from audition.bench.sample import Memory
+from audition.engines.host import EngineProcess
+from audition.engines.protocol import Session
+from audition.engines.server import connect
+from audition.errors import AuditionError
+
+
+class Subject(ABC):
+    """One target, from load to unload.
+
+    Attributes:
+        facts: What its load record will say.
+        session: What is asked, once it is open.
+    """
+
+    session: Session
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {}
+        self._start = time.perf_counter()
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make it ready to be asked.
+
+        Raises:
+            AuditionError: It cannot be had.
+        """
+
+    @abstractmethod
+    async def unload(self) -> None:
+        """Note what it took, and have it give the model up."""
+
+    async def close(self) -> None:
+        """Leave nothing behind, whatever happened."""
+        self.facts["wall_s"] = round(time.perf_counter() - self._start, 3)
+
+    def pids(self) -> list[int] | None:
+        """Return the processes whose work is the target's and not the background's; None when they are not known."""
+        return []
+
+
+class EngineSubject(Subject):
+    """A model in an engine process."""
+
+    def __init__(self, target: Target, weights: Path, log: Path, free_memory: Callable[[], int]) -> None:
+        super().__init__()
+        self._target = target
+        self._weights = weights
+        self._log = log
+        self._free_memory = free_memory
+        self._engine: EngineProcess | None = None
+        self._meter: MemoryMeter | None = None
+
+    async def open(self) -> None:
+        """Start the process and load the model."""
+        need_memory([self._target], self._free_memory())
+        self._engine = engine = EngineProcess(self._target.engine, self._log)
+        self._meter = MemoryMeter(engine.pid)
+        self.facts |= {"spawn_ms": engine.spawn_ms, "import_ms": engine.import_ms, "baseline": self._meter.now()}
+        # In a thread, so that Ctrl-C does not wait for a large model.
+        self.facts["load_ms"] = await asyncio.to_thread(engine.load, self._weights, self._target.settings)
+        self.facts["device"] = engine.device
+        self.session = engine
+
+    async def unload(self) -> None:
+        """Free the model, and see what stays."""
+        if self._engine is not None and self._meter is not None:
+            self.facts["peak"] = self._meter.peak
+            await asyncio.to_thread(self._engine.unload)
+            self.facts["after_unload"] = _if_alive(self._meter.now())
+
+    async def close(self) -> None:
+        """End the process."""
+        if self._meter is not None:
+            self.facts.setdefault("peak", _if_alive(self._meter.peak))
+            self._meter.close()
+        if self._engine is not None:
+            self._engine.close()
+        await super().close()
+
+    def pids(self) -> list[int] | None:
+        """Return the engine's process."""
+        return [] if self._engine is None else [self._engine.pid]
+
+
+class ServerSubject(Subject):
+    """A server: it is there already, so nothing is loaded, and nothing is known of its memory."""
+
+    def __init__(self, target: Target, plan: Plan) -> None:
+        super().__init__()
+        widest = max((level.concurrency or 1 for level in plan.levels), default=1)
+        self._connections = widest
+        self._url = str(target.settings["url"])
+        self._server = connect(target.settings, stream=plan.settings.stream, connections=widest)
+
+    async def open(self) -> None:
+        """Open the connections, before any timer runs."""
+        self.session = self._server
+        await self._server.open(self._connections)
+
+    async def unload(self) -> None:
+        """Nothing is ours to unload."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._server.close()
+        await super().close()
+
+    def pids(self) -> list[int] | None:
+        """Return the process that listens at the address, when it is this machine's; None when it cannot be seen."""
+        parts = urlsplit(self._url)
+        if not is_loopback(parts.hostname or ""):
+            return []
+        return listening(parts.port or (443 if parts.scheme == "https" else 80))
+
+
+def make_subject(
+    plan: Plan,
+    target: Target,
+    log: Path,
+    locate: Callable[[Target], Path],
+    free_memory: Callable[[], int] = available_memory,
+) -> Subject:
+    """Return the subject for a target, not yet open."""
+    if target.is_server:
+        return ServerSubject(target, plan)
+    return EngineSubject(target, locate(target), log, free_memory)
+
+
+def need_memory(targets: Iterable[Target], free: int) -> None:
+    """Refuse loads that cannot fit side by side, rather than freeze the machine.
+
+    Raises:
+        AuditionError: `insufficient_memory`, with the estimate and what is free.
+    """
+    targets = list(targets)
+    needed = sum(target.memory_estimate_bytes or 0 for target in targets)
+    if needed > free:
+        names = " and ".join(target.variant for target in targets)
+        verb = "needs" if len(targets) == 1 else "together need"
+        raise AuditionError(
+            f"{names} {verb} about {needed / 1e6:,.0f} MB of memory, and {free / 1e6:,.0f} MB are free",
+            fix="close other programs, or choose a smaller variant or a smaller --context",
+            code="insufficient_memory",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def listening(port: int) -> list[int] | None:
+    """Return the processes that listen on a port of this machine; None when the system does not tell."""
+    import psutil
+
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except (psutil.Error, OSError):
+        return None
+    at_port = [c for c in connections if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port]
+    return sorted({c.pid for c in at_port if c.pid is not None}) or None
+
+
+def _if_alive(memory: Memory | None) -> Memory | None:
+    return memory if memory is not None and memory.total > 0 else None
