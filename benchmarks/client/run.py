@@ -6,7 +6,7 @@ Linux; needs a C compiler. `aiohttp` and `httpx` take part where they are instal
 without HTTP. Prints each client's figures and its ratio to the floor, then whether the goals are met; exits with 1 when
 one is missed. Client and server share this machine's cores: compare the ratios, not the absolute figures.
 
-* bias: per request, TTFT as the client has it minus (first token written minus request received) in the server's log.
+* bias: per request, TTFT as the client has it minus (first token written minus request arrived) in the server's log.
 * itl p99: of all gaps between tokens, as the client has them, against the log.
 * CPU: user and system time of the client's process from the first request on, per 1,000 streamed tokens.
 """

@@ -5,7 +5,8 @@
  * MODE is `stream` (one write per token) or `burst` (the whole answer in one write). A delay of 0 writes as fast as the
  * sockets take it, one token of each stream in turn. LOG is a file, or `-` for none. Prints its port; ends when standard
  * input closes, then writes the log: one line per request with its number (the digits after the first '#' in the body),
- * CLOCK_MONOTONIC when it had been read whole, and CLOCK_MONOTONIC before the write of each token.
+ * when its last bytes reached this machine (the kernel's stamp: that this process was not scheduled at once is no error
+ * of the client), and when it was about to write each token; CLOCK_MONOTONIC in nanoseconds.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -110,11 +111,11 @@ static int put(int fd, Stream *s, const char *data, size_t n) {
     return 0;
 }
 
-static void began(int fd, Stream *s, long id) {
-    s->received = now();
+static void began(int fd, Stream *s, long id, int64_t received) {
+    s->received = received;
     s->active = 1;
     s->token = 0;
-    s->due = s->received + ttft;
+    s->due = now() + ttft;
     s->record = NULL;
     if (logging) {
         if (n_records == cap_records) { fprintf(stderr, "too many requests for the log\n"); exit(1); }
@@ -154,7 +155,18 @@ static void advance(int fd, Stream *s, int64_t at) {
 }
 
 static void on_readable(int fd, Stream *s) {
-    ssize_t n = read(fd, s->request + s->used, (size_t)(MAX_REQUEST - 1 - s->used));
+    struct iovec into = {s->request + s->used, (size_t)(MAX_REQUEST - 1 - s->used)};
+    char space[256];
+    struct msghdr m = {.msg_iov = &into, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+    ssize_t n = recvmsg(fd, &m, 0);
+    int64_t received = now();
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); n > 0 && c; c = CMSG_NXTHDR(&m, c))
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_TIMESTAMPNS) {
+            struct timespec t, stamp;
+            memcpy(&stamp, CMSG_DATA(c), sizeof stamp);
+            clock_gettime(CLOCK_REALTIME, &t);
+            received = now() - ((t.tv_sec - stamp.tv_sec) * 1000000000LL + t.tv_nsec - stamp.tv_nsec);
+        }
     if (n <= 0) { if (n == 0 || errno != EAGAIN) drop(fd); return; }
     s->used += (int)n;
     s->request[s->used] = 0;
@@ -167,7 +179,7 @@ static void on_readable(int fd, Stream *s) {
     char *mark = strchr(body, '#');
     long id = mark ? atol(mark + 1) : -1;
     s->used = 0;
-    began(fd, s, id);
+    began(fd, s, id, received);
 }
 
 static int listening(void) {
@@ -175,6 +187,7 @@ static int listening(void) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof a;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one); /* accepted sockets inherit it */
     if (fd < 0 || bind(fd, (struct sockaddr *)&a, n) || listen(fd, 1024)) die("listen");
     getsockname(fd, (struct sockaddr *)&a, &n);
     printf("%d\n", ntohs(a.sin_port));

@@ -13,8 +13,8 @@ from audition.errors import UsageError
 from audition.quality.cases import parse_suite
 from audition.quality.checks import CHECKS, Answer, build_check
 from audition.quality.checks.readings import numbers
-from audition.quality.reasoning import split_reasoning
 from audition.quality.score import score_answer
+from audition.reasoning import split_reasoning
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=200)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.just(10**400)

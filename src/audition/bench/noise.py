@@ -37,15 +37,17 @@ async def measure_noise_floor(concurrencies: Sequence[int]) -> dict[str, Any]:
         `requests`, `stamps` (whose clock readings they are), and `by_concurrency` for all. Where it could not be
         measured: `reason`.
     """
-    found: dict[str, dict[str, Any]] = {}
+    replies: dict[str, dict[int, Reply]] = {}
     try:
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "truth.jsonl"
             with MockServer(_SCRIPT, log) as server:
                 for concurrency in dict.fromkeys(concurrencies):
-                    replies = await _ask(server.url, concurrency, 1 + sum(f["requests"] for f in found.values()))
-                    truth = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-                    found[str(concurrency)] = _differences(replies, truth)
+                    shortest = 1 + sum(map(len, replies.values()))
+                    replies[str(concurrency)] = await _ask(server.url, concurrency, shortest)
+            # Answers leave before they are logged: the last ones are in the log for certain when the server has ended.
+            truth = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        found = {concurrency: _differences(asked, truth) for concurrency, asked in replies.items()}
     except (AuditionError, OSError, ValueError) as error:
         return {"reason": f"the noise floor could not be measured: {error}"}
     return {**next(iter(found.values())), "by_concurrency": found}
@@ -76,10 +78,12 @@ def _differences(replies: dict[int, Reply], truth: Sequence[dict[str, Any]]) -> 
     ttft, gaps = [], []
     stamps = set()
     for words, reply in replies.items():
-        written, times = by_length[words]["written_ns"], [chunk.at_ns for chunk in reply.chunks if chunk.text]
-        if reply.failure is not None or len(times) != len(written):
+        entry = by_length.get(words)
+        times = [chunk.at_ns for chunk in reply.chunks if chunk.text]
+        if entry is None or reply.failure is not None or len(times) != len(entry["written_ns"]):
             continue
-        ttft.append((times[0] - reply.sent_ns - (written[0] - by_length[words]["received_ns"])) / 1e6)
+        written = entry["written_ns"]
+        ttft.append((times[0] - reply.sent_ns - (written[0] - entry["received_ns"])) / 1e6)
         reported = [after - before for before, after in itertools.pairwise(times)]
         real = [after - before for before, after in itertools.pairwise(written)]
         gaps += [abs(a - b) / 1e6 for a, b in zip(reported, real, strict=True)]

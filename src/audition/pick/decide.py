@@ -6,7 +6,6 @@ change the winner. Here it cannot; a target with better answers can, because it 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -18,7 +17,8 @@ from audition.bench.rundir import RunDir
 from audition.errors import AuditionError
 from audition.jsonfile import read_json, write_json
 from audition.pick.constraints import Constraints, Judgement, judge
-from audition.stats.paired import PairedTest, sign_flip_test
+from audition.stats.multiple import holm, pairs_with_best
+from audition.stats.paired import PairedTest, ratio_interval, sign_flip_test
 from audition.summary.summarize import number
 from audition.summary.units import counted, duration, size
 from audition.text import one_line
@@ -33,8 +33,6 @@ MEMORY_RESOLUTION_BYTES = 50e6
 LATENCY_RESOLUTION = 0.02
 
 _MANY_CASES = 30
-# With five pairs that all point one way, chance alone does so in 2 of 32 cases: more than ALPHA.
-_FEWEST_PAIRS = 6
 
 Outcome = Literal["picked", "too_close_to_call", "nothing_feasible", "measure_more"]
 
@@ -165,19 +163,21 @@ def _tie_group(open_: list[dict[str, Any]], losers: dict[str, Loser]) -> list[di
         return open_
     # By id where scores are equal, so that the order in which the targets are named decides nothing.
     best = max(scored, key=lambda target: (target["quality"]["score"], target["id"]))
-    tied = []
+    tests: dict[str, PairedTest] = {}
     for target in open_:
         differences = _weighted_differences(best, target)
-        if target is best:
-            tied.append(target)
-        elif not differences:
+        if target is not best and differences:
+            tests[target["id"]] = sign_flip_test(differences, np.random.default_rng(SEED))
+        elif target is not best:
             reason = target["quality"].get("reason") or f"it shares no scored case with {best['id']}"
             losers[target["id"]] = Loser(target["id"], "quality unknown", f"its quality is unknown: {reason}")
-        elif _worse(test := sign_flip_test(differences, np.random.default_rng(SEED))):
-            losers[target["id"]] = _worse_than(target, best, test)
-        else:
-            tied.append(target)
-    return tied
+    # Many comparisons, and the best was chosen by looking: each must be surer for all to be as sure as one.
+    adjusted = holm([test.p for test in tests.values()], pairs_with_best(len(tests)))
+    for (id_, test), p in zip(tests.items(), adjusted, strict=True):
+        if test.difference > 0 and p < ALPHA:
+            target = next(target for target in open_ if target["id"] == id_)
+            losers[id_] = _worse_than(target, best, test.n, p)
+    return [target for target in open_ if target["id"] not in losers]
 
 
 def _weighted_differences(best: dict[str, Any], target: dict[str, Any]) -> list[float]:
@@ -192,14 +192,10 @@ def _is_scored(target: dict[str, Any]) -> bool:
     return target["quality"]["score"] is not None
 
 
-def _worse(test: PairedTest) -> bool:
-    return test.difference > 0 and test.p < ALPHA
-
-
-def _worse_than(target: dict[str, Any], best: dict[str, Any], test: PairedTest) -> Loser:
+def _worse_than(target: dict[str, Any], best: dict[str, Any], cases: int, p: float) -> Loser:
     sentence = (
         f"its answers are worse: quality {_quality(target)} against {_quality(best)} of {best['id']}, paired over "
-        f"{test.n} cases (p = {test.p:.3f})"
+        f"{cases} cases (p = {p:.3f})"
     )
     return Loser(target["id"], "worse", sentence)
 
@@ -210,52 +206,52 @@ class _Cost:
 
     Attributes:
         more: What is said of a target that takes more.
-        low: The end of a target's interval (or its value) that has to lie above `high` of the least one to be more.
         same_up_to: The value up to which another is the same as the least one.
     """
 
     name: str
     tag: str
     more: str
-    low: str
-    high: str
     same_up_to: Callable[[float], float]
 
-    def of(self, target: dict[str, Any], end: str = "value") -> float:
-        return number(target["metrics"][self.tag][end])
+    def of(self, target: dict[str, Any]) -> float:
+        return number(target["metrics"][self.tag]["value"])
 
     def is_known(self, target: dict[str, Any]) -> bool:
-        return all(target["metrics"][self.tag][end] is not None for end in ("value", self.low, self.high))
+        return target["metrics"][self.tag]["value"] is not None
 
-    def is_more(self, target: dict[str, Any], least: dict[str, Any]) -> bool:
+    def is_more(self, target: dict[str, Any], least: dict[str, Any], others: int) -> bool:
+        """Return whether a target takes more than the least one, which was chosen among that many others."""
         more = self.of(target) > self.same_up_to(self.of(least))
-        if self.tag == "latency" and (ratios := _latency_ratios(target, least)):
-            return more and _worse(sign_flip_test(ratios, np.random.default_rng(SEED)))
-        return more and self.of(target, self.low) > self.of(least, self.high)
+        return more and (self.tag != "latency" or _is_slower(target, least, others))
 
     def show(self, target: dict[str, Any]) -> str:
         value = self.of(target)
         return duration(value) if self.tag == "latency" else size(value)
 
 
-def _latency_ratios(target: dict[str, Any], least: dict[str, Any]) -> list[float]:
-    """Return the logarithm of target's latency over least's for each case, if there are enough cases to test.
+def _is_slower(target: dict[str, Any], least: dict[str, Any], others: int) -> bool:
+    """Return whether a target is shown to be slower, case by case.
 
-    Prompts differ far more in latency than targets do, so targets are compared on the same prompt.
+    Prompts differ far more in latency than targets do, so targets are compared on the same prompt; and loads may
+    differ, which is part of the interval where there are several.
     """
-    pairs = [(target["by_case"][case], least["by_case"][case]) for case in least["by_case"]]
-    medians = [(a["latency_median_ms"], b["latency_median_ms"]) for a, b in pairs]
-    if len(medians) < _FEWEST_PAIRS or any(None in pair for pair in medians):
-        return []
-    return [math.log(a / b) for a, b in medians]
+    ratio = ratio_interval(_latencies(least), _latencies(target), 1 - ALPHA / pairs_with_best(max(1, others)))
+    return ratio.low is not None and ratio.low > 1
+
+
+def _latencies(target: dict[str, Any]) -> list[tuple[str, str, float]]:
+    return [
+        (case, load, number(value))
+        for case, entry in target["by_case"].items()
+        for load, value in entry["latency_by_load"].items()
+    ]
 
 
 _COSTS = (
-    _Cost(
-        "memory", "peak_memory", "takes more memory", "value", "value", lambda least: least + MEMORY_RESOLUTION_BYTES
-    ),
-    _Cost("latency", "latency", "is slower", "low", "high", lambda least: least * (1 + LATENCY_RESOLUTION)),
-    _Cost("disk", "disk", "takes more disk", "value", "value", lambda least: least),
+    _Cost("memory", "peak_memory", "takes more memory", lambda least: least + MEMORY_RESOLUTION_BYTES),
+    _Cost("latency", "latency", "is slower", lambda least: least * (1 + LATENCY_RESOLUTION)),
+    _Cost("disk", "disk", "takes more disk", lambda least: least),
 )
 
 
@@ -273,7 +269,7 @@ def _cheapest(tied: list[dict[str, Any]], losers: dict[str, Loser]) -> tuple[lis
         if len(left) == 1 or not known:
             continue
         least = min(known, key=lambda target: (cost.of(target), target["id"]))
-        kept = [target for target in known if not cost.is_more(target, least)]
+        kept = [target for target in known if not cost.is_more(target, least, len(known) - 1)]
         out = [target for target in left if target not in kept]
         for target in out:
             losers[target["id"]] = Loser(target["id"], "costlier", _costlier(target, least, cost))
@@ -358,6 +354,8 @@ def _notes(summary: dict[str, Any]) -> tuple[str, ...]:
     if not summary["complete"]:
         notes.append("the run is not complete: audition bench --resume goes on with it")
     measured = [target for target in summary["targets"] if target["status"] != "not measured"]
+    if len(measured) > 1 and all(target["metrics"]["load_time"]["n"] <= 1 for target in measured):
+        notes.append("each target was loaded once: a difference between loads may look like one between targets")
     judged = max((target["quality"]["cases"] for target in measured), default=0)
     if measured and not judged:
         reasons = sorted({target["quality"]["reason"] for target in measured})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from audition.bench.plan import Case
 from audition.quality.checks import Answer, BuiltCheck, Outcome, build_check
 from audition.quality.checks.terms import fold
-from audition.quality.reasoning import Split, split_reasoning
+from audition.reasoning import Split, split_reasoning
 from audition.text import one_line
 
 if TYPE_CHECKING:

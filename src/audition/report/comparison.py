@@ -10,9 +10,7 @@ from audition.pick.compare import Compared, Comparison
 from audition.pick.gates import GateResult, Judgement
 from audition.pick.sentences import figure, signed, signed_interval
 from audition.report.figures import UNKNOWN
-from audition.report.markdown import _cell as cell
-from audition.report.markdown import _code as code
-from audition.report.markdown import _grid as grid
+from audition.report.markup import cell, code, grid
 from audition.summary.units import counted
 from audition.text import one_line, printable
 

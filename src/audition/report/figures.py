@@ -23,6 +23,8 @@ def figure(metric: dict[str, Any], end: str = "value") -> str:
         return size(value)
     if metric["unit"] == "tokens":
         return f"{value:,.0f}"
+    if metric["unit"] == "%":
+        return f"{rounded(value, 0)} %"
     return rounded(value, 1)
 
 

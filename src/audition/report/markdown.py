@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from audition.bench.plan import Plan
 from audition.bench.sample import Sample
 from audition.pick.decide import MEMORY_RESOLUTION_BYTES, Pick
+from audition.report import levels
 from audition.report.figures import UNKNOWN, figure, interval, marked
+from audition.report.markup import cell, code, grid
 from audition.report.table import COLUMNS, findings, rows, why_no_p95
 from audition.summary.metrics import METRICS, Metric, metric
 from audition.summary.summarize import number
@@ -18,8 +19,6 @@ from audition.text import one_line, printable
 
 FILE_NAME = "benchmark_report.md"
 _ANSWER_LIMIT = 600
-# An underscore inside a word is only an underscore, and a hash sign is markup only where a word would begin.
-_MARKUP = re.compile(r"[\\`*{}\[\]<|~&$]|_(?![^\W_])|(?<![^\W_])_|(?<!\S)#")
 
 
 def render(
@@ -27,13 +26,15 @@ def render(
 ) -> str:
     """Return the report's text."""
     sections = [
-        f"# Benchmark report: {_cell(summary['name'])}",
+        f"# Benchmark report: {cell(summary['name'])}",
         _intro(plan, host, summary),
         _pick(pick),
         _table(summary),
+        _under_load(summary),
         _highlights(summary),
         _guards(summary),
         _by_case(plan, summary),
+        _all_metrics(summary),
         _answers(plan, summary, samples),
         _formulas(summary),
         _provenance(plan, host),
@@ -47,14 +48,15 @@ def _intro(plan: Plan, host: dict[str, Any], summary: dict[str, Any]) -> str:
     mode = "deterministic (temperature 0)" if settings.deterministic else f"temperature {settings.temperature}"
     cores, memory = machine["cores_logical"], machine["memory_total_bytes"]
     hardware = [
-        _cell(machine["cpu"] or "an unnamed processor"),
+        cell(machine["cpu"] or "an unnamed processor"),
         counted(cores, "core") if cores else "an unknown number of cores",
         f"{size(memory)} of memory" if memory else "an unknown amount of memory",
     ]
+    load = " and ".join(levels.described(level) for level in summary["levels"])
     text = (
         f"{counted(len(plan.targets), 'target')}, {counted(len(plan.cases), 'case')}, "
-        f"{counted(settings.rounds, 'round')}, {mode}, at most {settings.max_tokens} tokens an answer, one request at "
-        f"a time. Planned {_cell(plan.created_at)}, measured on {', '.join(hardware)}."
+        f"{counted(summary['rounds'], 'round')}, {mode}, at most {settings.max_tokens} tokens an answer, {load}. "
+        f"Planned {cell(plan.created_at)}, measured on {', '.join(hardware)}."
     )
     if not summary["complete"]:
         text += "\n\n**This run is not complete:** some blocks of its plan have not been run."
@@ -65,15 +67,15 @@ def _pick(pick: Pick | None) -> str:
     if pick is None:
         return ""
     demands = pick.constraints.demands()
-    points = [f"- Demanded: {_cell(', '.join(demands))}."] if demands else []
-    points += [f"- Not {_code(loser.target)}: {_cell(loser.sentence)}." for loser in pick.losers]
-    points += [f"- Note: {_cell(note)}." for note in pick.notes]
-    lines = ["## Pick", "", f"**{_cell(pick.sentence)}**"]
+    points = [f"- Demanded: {cell(', '.join(demands))}."] if demands else []
+    points += [f"- Not {code(loser.target)}: {cell(loser.sentence)}." for loser in pick.losers]
+    points += [f"- Note: {cell(note)}." for note in pick.notes]
+    lines = ["## Pick", "", f"**{cell(pick.sentence)}**"]
     return "\n".join([*lines, "", *points] if points else lines)
 
 
 def _table(summary: dict[str, Any]) -> str:
-    lines = ["## Results", "", *_grid(["Target", *(header for header, _ in COLUMNS)], rows(summary)), ""]
+    lines = ["## Results", "", *grid(["Target", *(header for header, _ in COLUMNS)], rows(summary)), ""]
     legend = [
         "TTFT, latency and decode rate are medians over requests, p95 is that of the latency, load time is the median "
         "over loads, peak memory the largest seen. `!` marks a figure that a guard's finding taints (see below); "
@@ -81,7 +83,7 @@ def _table(summary: dict[str, Any]) -> str:
     ]
     reason = why_no_p95(summary)
     if reason:
-        legend.append(f"No p95 ({_cell(reason)}).")
+        legend.append(f"No p95 ({cell(reason)}).")
     lines.append(" ".join(legend))
     detail = []
     for target in summary["targets"]:
@@ -96,7 +98,43 @@ def _table(summary: dict[str, Any]) -> str:
     ]
     more = [[target["id"], *(marked(target["metrics"][tag]) for tag in _RESOURCES)] for target in summary["targets"]]
     resources = ["Target", *(_titled(metric(tag)) for tag in _RESOURCES)]
-    return "\n".join([*lines, "", *_grid(header, detail), "", *_grid(resources, more)])
+    return "\n".join([*lines, "", *grid(header, detail), "", *grid(resources, more)])
+
+
+def _under_load(summary: dict[str, Any]) -> str:
+    if not levels.is_worth_showing(summary):
+        return ""
+    note = (
+        "Throughput is all completion tokens over the wall time of the window. In an open loop (requests a second) "
+        "times count from the moment a request was scheduled, so that waiting is in them."
+    )
+    return "\n".join(["## Under load", "", *grid(list(levels.HEADERS), levels.rows(summary)), "", note])
+
+
+def _all_metrics(summary: dict[str, Any]) -> str:
+    """Return every metric of every target, with interval and tail; what is unknown has its reason."""
+    body = []
+    for about in METRICS:
+        cells = [_whole(target["metrics"][about.tag]) for target in summary["targets"]]
+        body.append([f"{about.header} ({about.tag}, {about.unit})", *cells])
+    header = ["Metric", *(target["id"] for target in summary["targets"])]
+    lines = ["## All metrics", "", *grid(header, body), ""]
+    scope = "The figures are those of the first load level. " if len(summary["levels"]) > 1 else ""
+    lines.append(f"{scope}`audition report RUN --explain METRIC` names the samples behind each figure.")
+    return "\n".join(lines)
+
+
+def _whole(entry: dict[str, Any]) -> str:
+    if entry["value"] is None:
+        return f"{UNKNOWN} ({one_line(entry['reason'] or 'not known')})"
+    parts = [f"{entry['label']}: {marked(entry)}" if entry["label"] else marked(entry), interval(entry)]
+    tails = ("p95", "p99") if entry["tail"] == "p95" else ("p5", "p1")
+    parts += [
+        f"{name} {figure(entry, end)}"
+        for name, end in zip(tails, ("p95", "p99"), strict=True)
+        if entry[end] is not None
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 _RESOURCES = (
@@ -123,11 +161,11 @@ def _highlights(summary: dict[str, Any]) -> str:
     ]
     lines = ["## Highlights", ""]
     if len(usable) < 2:
-        only = f"Only {_code(usable[0]['id'])} is usable" if usable else "No target is usable"
+        only = f"Only {code(usable[0]['id'])} is usable" if usable else "No target is usable"
         lines.append(f"{only}: there is nothing to compare.")
     else:
         lines += [_leader(usable, tag) for tag in ("ttft", "latency", "decode_tps", "load_time", "peak_memory", "disk")]
-    left_out = [_code(target["id"]) for target in summary["targets"] if target not in usable]
+    left_out = [code(target["id"]) for target in summary["targets"] if target not in usable]
     if left_out:
         lines += ["", f"Left out, because they failed or their answers are unusable: {', '.join(left_out)}."]
     return "\n".join(lines)
@@ -141,13 +179,13 @@ def _leader(targets: list[dict[str, Any]], tag: str) -> str:
         return f"- {about.header}: known for fewer than two targets."
     known.sort(key=lambda target: sign * number(target["metrics"][tag]["value"]))
     best, second = known[0], known[1]
-    facts = f"{marked(best['metrics'][tag])} against {marked(second['metrics'][tag])} of {_code(second['id'])}"
+    facts = f"{marked(best['metrics'][tag])} against {marked(second['metrics'][tag])} of {code(second['id'])}"
     shown = [_shown_better(about, best["metrics"][tag], target["metrics"][tag]) for target in known[1:]]
     if all(shown):
-        return f"- {about.header}: {_code(best['id'])} leads, {facts}."
+        return f"- {about.header}: {code(best['id'])} leads, {facts}."
     if None in shown:
-        return f"- {about.header}: {_code(best['id'])} has {facts}, but the sample is too small for an interval."
-    return f"- {about.header}: no difference shown ({_code(best['id'])} has {facts})."
+        return f"- {about.header}: {code(best['id'])} has {facts}, but the sample is too small for an interval."
+    return f"- {about.header}: no difference shown ({code(best['id'])} has {facts})."
 
 
 def _shown_better(about: Metric, best: dict[str, Any], other: dict[str, Any]) -> bool | None:
@@ -166,26 +204,24 @@ def _guards(summary: dict[str, Any]) -> str:
     lines = []
     for target in summary["targets"]:
         for finding in findings(target):
-            taints = ", ".join(finding["taints"])
+            taints = f" (taints {', '.join(finding['taints'])})" if finding["taints"] else ""
             grave = " **It must not be picked.**" if finding["disqualifies"] else ""
-            lines.append(
-                f"- {_code(target['id'])}, {finding['code']}: {_cell(finding['sentence'])} (taints {taints}).{grave}"
-            )
+            lines.append(f"- {code(target['id'])}, {finding['code']}: {cell(finding['sentence'])}{taints}.{grave}")
         for error in target["errors"]:
-            message = _cell(one_line(error["message"]))
+            message = cell(one_line(error["message"]))
             requests = counted(error["requests"], "request")
-            lines.append(f"- {_code(target['id'])}, {_cell(error['code'])}: {message} ({requests}).")
+            lines.append(f"- {code(target['id'])}, {cell(error['code'])}: {message} ({requests}).")
     return "\n".join(["## Guards and errors", "", *(lines or ["No guard found anything, and nothing failed."])])
 
 
 def _by_case(plan: Plan, summary: dict[str, Any]) -> str:
     header = ["Case", *(target["id"] for target in summary["targets"])]
-    # In the plan's order: a summary that was read from its file has its keys sorted.
+    # In the order of the plan: a summary that was read from its file has its keys sorted.
     body = [
         [case.id, *(_case_cell(target["by_case"][case.id]) for target in summary["targets"])] for case in plan.cases
     ]
     text = "Median latency (smallest to largest over the rounds), then the score of the answers."
-    return "\n".join(["## Every prompt", "", text, "", *_grid(header, body)])
+    return "\n".join(["## Every prompt", "", text, "", *grid(header, body)])
 
 
 def _case_cell(entry: dict[str, Any]) -> str:
@@ -206,10 +242,10 @@ def _answers(plan: Plan, summary: dict[str, Any], samples: Sequence[Sample]) -> 
             first.setdefault((sample.target, sample.case), sample)
     lines = ["## Answers", "", "The first round's answer to each prompt, as the model wrote it."]
     for case in plan.cases:
-        lines += ["", f"### {_cell(case.id)}", "", _quoted(case.prompt)]
+        lines += ["", f"### {cell(case.id)}", "", _quoted(case.prompt)]
         for target in summary["targets"]:
             answer = first.get((target["id"], case.id))
-            lines += ["", _code(target["id"]) + _ending(answer)]
+            lines += ["", code(target["id"]) + _ending(answer)]
             lines += ["", _quoted(answer.text)] if answer else []
     return "\n".join(lines)
 
@@ -246,7 +282,7 @@ def _provenance(plan: Plan, host: dict[str, Any]) -> str:
     lines = [
         "## Provenance",
         "",
-        f"- Audition {machine['audition']}, Python {machine['python']}, {machine['os']} {_cell(machine['os_release'])} "
+        f"- Audition {machine['audition']}, Python {machine['python']}, {machine['os']} {cell(machine['os_release'])} "
         f"({machine['architecture']}).",
         f"- Order of targets and cases shuffled with seed {plan.settings.seed}; {counted(len(plan.blocks), 'load')}, "
         f"each with a first request and {counted(plan.settings.warmup, 'warm-up request')}, which are kept apart; at "
@@ -254,13 +290,13 @@ def _provenance(plan: Plan, host: dict[str, Any]) -> str:
     ]
     for name, about in sorted(host["engines"].items()):
         package, device = str(about.get("package", "version unknown")), str(about.get("device", "device unknown"))
-        lines.append(f"- Engine {_code(name)}: {_cell(package)}, {_cell(device)}.")
+        lines.append(f"- Engine {code(name)}: {cell(package)}, {cell(device)}.")
     for target in plan.targets:
         facts = [target.format, target.quantization or "quantization unknown"]
         facts += [f"{key} {value}" for key, value in sorted(target.settings.items())]
         source = host.get("models", {}).get(target.variant, {}).get("source")
         facts += [f"from {source}"] if source else []
-        lines.append(f"- {_code(target.id)}: {_cell(', '.join(facts))}, sha256 {_code(target.digest or 'unknown')}.")
+        lines.append(f"- {code(target.id)}: {cell(', '.join(facts))}, sha256 {code(target.digest or 'unknown')}.")
     return "\n".join(lines)
 
 
@@ -273,20 +309,3 @@ def _quality_interval(target: dict[str, Any]) -> str:
     if quality["score"] is None:
         return str(quality["reason"])
     return f"{quality['score']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}], {quality['cases']} cases"
-
-
-def _grid(header: list[str], body: list[list[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *body]
-    return ["| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines]
-
-
-def _cell(text: str) -> str:
-    """Return text that is only text in Markdown: one line, no markup, no HTML."""
-    flat = " ".join(printable(text).split())
-    return _MARKUP.sub(r"\\\g<0>", flat)
-
-
-def _code(text: str) -> str:
-    """Return text as a code span, in which nothing is markup."""
-    flat = " ".join(printable(text).split()).replace("`", "'")
-    return f"`{flat or ' '}`"

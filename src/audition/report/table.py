@@ -35,6 +35,7 @@ COLUMNS: tuple[Column, ...] = (
     ("Latency", _metric("latency")),
     ("p95", _metric("latency", "p95")),
     ("Decode tok/s", _metric("decode_tps")),
+    ("Of bandwidth", _metric("bandwidth_use")),
     ("Load", _metric("load_time")),
     ("Peak memory", _metric("peak_memory")),
     ("Disk", lambda target: figure(target["metrics"]["disk"])),

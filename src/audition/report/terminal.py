@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audition.pick.decide import Pick
+from audition.report import levels
 from audition.report.table import COLUMNS, findings, rows, why_no_p95
 from audition.summary.units import counted
 from audition.text import one_line, printable
@@ -24,6 +25,8 @@ def show(console: Console, summary: dict[str, Any], pick: Pick | None) -> None:
 def render(summary: dict[str, Any], pick: Pick | None) -> RenderableType:
     """Return table, guards and pick as one renderable."""
     parts: list[RenderableType] = [_Results(summary, pick)]
+    if levels.is_worth_showing(summary):
+        parts += [Text(), _under_load(summary)]
     notes = _notes(summary)
     if notes:
         parts += [Text(), *notes]
@@ -46,6 +49,15 @@ def render_pick(pick: Pick) -> list[RenderableType]:
     return lines
 
 
+def _under_load(summary: dict[str, Any]) -> Table:
+    table = Table(title="Under load", title_style="bold", title_justify="left", header_style="bold")
+    for header in levels.HEADERS:
+        table.add_column(header, justify="left" if header in ("Target", "Load") else "right", overflow="fold")
+    for row in levels.rows(summary):
+        table.add_row(*(Text(one_line(cell)) for cell in row))
+    return table
+
+
 class _Results:
     """The main table; on its side and a few targets at a time where the terminal is too narrow for all columns.
 
@@ -55,7 +67,7 @@ class _Results:
     def __init__(self, summary: dict[str, Any], pick: Pick | None) -> None:
         settings = summary["settings"]
         mode = "deterministic" if settings["deterministic"] else f"temperature {settings['temperature']}"
-        cases, rounds = counted(summary["cases"], "case"), counted(settings["rounds"], "round")
+        cases, rounds = counted(summary["cases"], "case"), counted(summary["rounds"], "round")
         self._title = Text(f"{one_line(summary['name'])}: {cases}, {rounds}, {mode}", style="bold")
         self._rows = [[one_line(cell) for cell in row] for row in rows(summary)]
         self._picked = one_line(pick.target) if pick is not None and pick.target else None

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from audition.stats.clusters import load_shift
+from audition.stats.components import exponential
 from audition.stats.quantiles import median
 from audition.stats.student import quantile
 
@@ -60,4 +61,4 @@ def fixed_cases_interval(
     if parts is None or parts.df_within < 1:
         return FixedCases(typical, None, None, len(values), count)
     half = parts.half_width(level, quantile(0.5 + level / 2, parts.df_within) * math.sqrt(parts.within))
-    return FixedCases(typical, typical * math.exp(-half), typical * math.exp(half), len(values), count)
+    return FixedCases(typical, typical * exponential(-half), typical * exponential(half), len(values), count)

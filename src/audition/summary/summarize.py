@@ -141,6 +141,15 @@ def _target_summary(
     }
 
 
+def _by_load(samples: Sequence[Sample]) -> dict[str, float | str]:
+    """Return a case's median latency in each load, so that targets can be compared case by case and load by load."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for sample in samples:
+        found[sample.block].append(math.inf if sample.latency_ms is None else sample.latency_ms)
+    medians = {block: quantiles.estimate(values, 0.5).value for block, values in found.items()}
+    return {block: "inf" if math.isinf(value) else round(value, 3) for block, value in medians.items()}
+
+
 def _metrics(records: Records, findings: Sequence[Finding]) -> dict[str, Any]:
     return {
         metric.tag: {"unit": metric.unit, **metric.estimate(records).to_json(metric.digits + 2)}
@@ -226,6 +235,7 @@ def _by_case(plan: Plan, measured: Sequence[Sample], scores: Sequence[SampleScor
             "failed": sum(sample.status in ("failed", "timeout") for sample in samples),
             "truncated": sum(sample.status == "truncated" for sample in samples),
             "latency_median_ms": round(quantiles.estimate(latencies, 0.5).value, 3) if latencies else None,
+            "latency_by_load": _by_load(samples),
             "latency_min_ms": min(latencies, default=None),
             "latency_max_ms": max(latencies, default=None),
             # Not rounded to what is shown: paired tests compare sums of these, and ties among them must stay ties.

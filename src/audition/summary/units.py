@@ -25,4 +25,4 @@ def counted(n: int, noun: str) -> str:
 
 def rounded(value: float, decimals: int) -> str:
     """Return a number to so many decimals; one below 1 keeps two digits, or it would read as nothing at all."""
-    return f"{value:.2g}" if 0 < value < 1 else f"{value:,.{decimals}f}"
+    return f"{value:.2g}" if 0 < abs(value) < 1 else f"{value:,.{decimals}f}"

@@ -35,7 +35,7 @@ def test_table_and_pick() -> None:
     assert text.startswith("hand made: 6 cases, 1 round, temperature 0.2")
     (row,) = (cells(line) for line in text.splitlines() if line.startswith("│ b "))
     assert row[:5] == ["b", "1.00", "400 ms", "1.00 s", "\N{EN DASH}"]
-    assert row[5:] == ["20.0", "300 ms", "900 MB", "100 MB", "6/6", "MIT (permissive)"]
+    assert row[5:] == ["20.0", "\N{EN DASH}", "300 ms", "900 MB", "100 MB", "6/6", "MIT (permissive)"]
     assert "Pick a: " in text
     assert "  demanded: median latency at most 2.00 s." in text
     assert "  not b: its answers are not shown to be better, and it takes more memory" in text
@@ -109,7 +109,7 @@ def test_all_failed_has_no_figures() -> None:
     text = show(summary(Made("a", load_fails=True), Made("b", load_fails=True)))
     assert "Nothing is feasible: no target can be used." in text
     (row,) = (cells(line) for line in text.splitlines() if line.startswith("│ a "))
-    assert row[1:10] == ["0.00", *["\N{EN DASH}"] * 6, "100 MB", "0/6"]
+    assert row[1:11] == ["0.00", *["\N{EN DASH}"] * 7, "100 MB", "0/6"]
 
 
 def test_without_a_pick_there_is_only_the_table() -> None:

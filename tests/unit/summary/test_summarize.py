@@ -90,6 +90,7 @@ def test_a_failed_answer_scores_0() -> None:
         "failed": 1,
         "truncated": 0,
         "latency_median_ms": None,
+        "latency_by_load": {"b001": "inf"},
         "latency_min_ms": None,
         "latency_max_ms": None,
         "score": 0.0,

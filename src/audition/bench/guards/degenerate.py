@@ -6,10 +6,10 @@ import re
 from collections import Counter
 
 from audition.bench.guards.base import Evidence, Finding, Guard, answered
-from audition.bench.guards.reasoning import split_reasoning
 from audition.bench.guards.script import is_foreign
 from audition.bench.plan import Case
 from audition.bench.sample import Sample
+from audition.reasoning import split_reasoning
 
 # Markers of chat templates that a model must not show its reader, whole or cut off at the end. None begins or ends
 # with a blank: `a <| b |> c` is an operator of some languages.

@@ -14,6 +14,8 @@ _PIECES = 8
 """An answer with fewer pieces, or tokens, does not show how it was sent."""
 _WHOLE = 30
 """Characters that are more than one token, in any language."""
+_APART_MS = 4.0
+"""Pieces that follow each other faster come together on any busy machine, whoever had to wait for the processor."""
 _TOKENS_PER_S = 5000.0
 """No model generates one answer faster: what seems to be faster was sent at once."""
 
@@ -53,8 +55,7 @@ def _is_long(sample: Sample) -> bool:
 def _is_held_back(sample: Sample) -> bool:
     """Return whether the server sent text together that it had made piece by piece.
 
-    A client that is late finds pieces together as well. So it does not count where its lag may be the reason, nor,
-    where nobody knows the lag, between pieces that follow each other within a millisecond.
+    A client that is late finds pieces together as well, so it does not count where its lag may be the reason.
     """
     times, latency_ms = sample.chunk_times_ms, sample.latency_ms
     if len(times) == 1:
@@ -62,7 +63,7 @@ def _is_held_back(sample: Sample) -> bool:
     span = times[-1] - times[0]
     gap = span / (len(times) - 1)
     lag, shared = number(sample.wire, "lag_ms") or 0.0, number(sample.wire, "shared") or 0.0
-    in_bursts = shared >= 0.5 * (len(times) - 1) and gap >= 1.0 and lag < 2 * gap
+    in_bursts = shared >= 0.5 * (len(times) - 1) and gap >= _APART_MS and lag < 2 * gap
     at_the_end = latency_ms is not None and span <= 0.05 * latency_ms and lag < 0.5 * latency_ms
     return in_bursts or (at_the_end and gap * _TOKENS_PER_S < 1000)
 

@@ -66,7 +66,7 @@ def test_text_that_was_held_back_is_found(held: Sample) -> None:
         streamed(shared=3),
         streamed(150.0, shared=12, lag_ms=40.0),
         streamed(0.0, ttft_ms=40.0, shared=15, lag_ms=35.0),
-        streamed(6.0, ttft_ms=20.0, shared=12),
+        streamed(45.0, ttft_ms=20.0, shared=12),
         streamed(5.0, ttft_ms=200.0),
         streamed(1.0, ttft_ms=20.0, pieces=3),
         streamed(0.0, pieces=1, tokens=16, notes=["not_streamed"]),

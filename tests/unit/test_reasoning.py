@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from audition.quality.reasoning import TAGS, split_reasoning
+from audition.reasoning import TAGS, split_reasoning
 
 
 @pytest.mark.parametrize(("opening", "closing"), TAGS)
