@@ -6,7 +6,7 @@ Every decision follows from what is recorded, so that an interrupted run decides
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,9 +15,15 @@ from audition.bench.requests import measured_requests, opening
 from audition.bench.sample import Load, Sample
 from audition.stats.clusters import relative_half_width
 from audition.stats.fixed_cases import FixedCases, fixed_cases_interval
+from audition.stats.multiple import pairs_with_best
 from audition.stats.paired import ratio_interval
 
 MOST_ROUNDS = 100
+
+LOOK_ALPHA = 0.01
+
+_LOADS_TO_SEE = 3
+"""With so many loads and still no interval, more of them give none either."""
 
 _Row = tuple[str, str, float]
 """Case, block and latency in milliseconds, infinite where the request failed."""
@@ -92,68 +98,117 @@ class Schedule:
         settings = self._plan.settings
         measured = [block for block in self.blocks if not block.is_probe]
         latest = max((block.round for block in measured), default=0)
-        values = {target.id: _latencies(samples, target.id, self._plan.levels[0].id) for target in self._plan.targets}
-        alive = {id_: rows for id_, rows in values.items() if any(math.isfinite(latency) for *_, latency in rows)}
-        wanted = self._not_precise(alive) if settings.until_ci is not None else {}
-        for id_, reason in self._not_told_apart(alive).items():
-            if settings.budget_s is not None:
-                wanted.setdefault(id_, reason)
+        rows = {target.id: _latencies(samples, target.id, self._plan.levels[0].id) for target in self._plan.targets}
+        answering = {id_: found for id_, found in rows.items() if _answers(found)}
+        if not answering:
+            return Added((), "no target answers")
+        views = []
+        if settings.until_ci is not None:
+            views.append(_not_precise(answering, settings.until_ci))
+        if settings.budget_s is not None:
+            views.append(_not_told_apart(answering))
+        wanted = {id_: reason for view in reversed(views) for id_, reason in view.wanted.items()}
+        silent = [f"{id_} does not answer" for id_ in rows if id_ not in answering]
         if not wanted:
-            return Added((), self._enough(alive))
+            return Added((), _listed([*(said for view in views for said in view.settled), *silent]))
+        reasons = _listed(wanted.values())
         if latest >= MOST_ROUNDS:
-            return Added((), f"{MOST_ROUNDS} rounds are the most, and {_listed(wanted)}")
+            return Added((), f"{MOST_ROUNDS} rounds are the most, and {reasons}")
         names = [target.id for target in self._plan.targets if target.id in wanted]
         if settings.budget_s is not None:
             names = self._affordable(names, loads)
             if not names:
-                return Added((), f"the budget of {settings.budget_s:g} s is spent, and {_listed(wanted)}")
+                left = f"what is left of the budget of {settings.budget_s:g} s is too short for another block"
+                return Added((), f"{left}, and {reasons}")
         first = len(measured) + 1
         cases = [case.id for case in self._plan.cases]
-        return Added(tuple(make_round(names, cases, settings, latest + 1, first)), _listed(wanted))
-
-    def _not_precise(self, values: dict[str, list[_Row]]) -> dict[str, str]:
-        """Return the targets whose latency is not known precisely enough, with how well it is."""
-        until = self._plan.settings.until_ci
-        assert until is not None  # noqa: S101 - asked by the caller
-        wide = {}
-        for id_, found in values.items():
-            width = relative_half_width(_precision(found))
-            if width is None or width > until:
-                known = "not known yet" if width is None else f"known to \N{PLUS-MINUS SIGN}{width:.1%}"
-                wide[id_] = f"the latency of {id_} is {known}"
-        return wide
-
-    def _not_told_apart(self, values: dict[str, list[_Row]]) -> dict[str, str]:
-        """Return the targets that may be as fast as the fastest, and the fastest; none when it stands alone."""
-        if len(values) < 2:
-            return {}
-        best = min(values, key=lambda id_: (_precision(values[id_]).value, id_))
-        tied = [id_ for id_ in values if id_ != best and not ratio_interval(values[best], values[id_]).shown]
-        if not tied:
-            return {}
-        reason = f"{best} and {' and '.join(tied)} are too close to call in latency"
-        return dict.fromkeys([best, *tied], reason)
-
-    def _enough(self, values: dict[str, list[_Row]]) -> str:
-        if not values:
-            return "no target answers"
-        until = self._plan.settings.until_ci
-        if until is not None:
-            return f"the latency of every target is known to \N{PLUS-MINUS SIGN}{until:.1%} or better"
-        return "all targets can be told apart by latency" if len(values) > 1 else "there is nothing to tell apart"
+        return Added(tuple(make_round(names, cases, settings, latest + 1, first)), reasons)
 
     def _affordable(self, names: Sequence[str], loads: Sequence[Load]) -> list[str]:
         """Return the targets whose next block fits into what is left of the budget, as the earlier ones took."""
-        budget = self._plan.settings.budget_s
-        assert budget is not None  # noqa: S101 - asked by the caller
-        left = budget - sum(load.wall_s or 0.0 for load in loads)
+        together = self._plan.settings.interleave
+        left = (self._plan.settings.budget_s or 0.0) - _spent(loads, together=together)
         affordable = []
         for name in names:
             took = [load.wall_s for load in loads if load.target == name and load.wall_s and load.round > 0]
             if took and max(took) <= left:
                 affordable.append(name)
-                left -= max(took)
+                left -= 0.0 if together else max(took)
         return affordable
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What one of the two aims says.
+
+    Attributes:
+        wanted: The targets that need another round, with the reason.
+        settled: What can be said when none does.
+    """
+
+    wanted: dict[str, str]
+    settled: list[str]
+
+
+def _not_precise(values: dict[str, list[_Row]], until: float) -> _View:
+    """Find the targets whose latency is not known precisely enough."""
+    wide, hopeless = {}, []
+    for id_, rows in values.items():
+        found = _precision(rows)
+        width = relative_half_width(found)
+        if width is None and found.loads >= _LOADS_TO_SEE:
+            hopeless.append(f"how well the latency of {id_} is known cannot be told from these cases")
+        elif width is None:
+            wide[id_] = f"the latency of {id_} is not known yet"
+        elif width > until:
+            wide[id_] = f"the latency of {id_} is known to \N{PLUS-MINUS SIGN}{width:.1%}"
+    if len(hopeless) == len(values):
+        return _View(wide, hopeless)
+    subject = "every target" if not hopeless else "every other target"
+    known = f"the latency of {subject} that answers is known to \N{PLUS-MINUS SIGN}{until:.1%} or better"
+    return _View(wide, [*hopeless, known])
+
+
+def _not_told_apart(values: dict[str, list[_Row]]) -> _View:
+    """Find the targets that may be as fast as the fastest, and the fastest; none when it stands alone."""
+    if len(values) < 2:
+        return _View({}, ["there is nothing to tell apart"])
+    # Found pair by pair: over prompts that differ far more than targets do, a median would often choose the wrong one.
+    fastest, *others = values
+    for id_ in others:
+        if (ratio_interval(values[fastest], values[id_]).value or 1.0) < 1:
+            fastest = id_
+    others = [id_ for id_ in values if id_ != fastest]
+    level = 1 - LOOK_ALPHA / pairs_with_best(len(others))
+    ratios = {id_: ratio_interval(values[fastest], values[id_], level) for id_ in others}
+    hopeless = [id_ for id_, ratio in ratios.items() if ratio.low is None]
+    tied = [id_ for id_, ratio in ratios.items() if not ratio.shown and id_ not in hopeless]
+    if tied:
+        reason = f"{fastest} and {' and '.join(tied)} are too close to call in latency"
+        return _View(dict.fromkeys([fastest, *tied], reason), [])
+    apart = [f"{fastest} and {id_} cannot be told apart by latency: {ratios[id_].reason}" for id_ in hopeless]
+    return _View({}, apart or [f"{fastest} can be told apart from every other target by latency"])
+
+
+def _spent(loads: Sequence[Load], *, together: bool) -> float:
+    """Return how long the blocks took, in seconds; the blocks of a round that were loaded together count once."""
+    rounds: dict[tuple[int, str], float] = {}
+    for load in loads:
+        key = (load.round, "" if together and load.round > 0 else load.block)
+        rounds[key] = max(rounds.get(key, 0.0), load.wall_s or 0.0)
+    return math.fsum(rounds.values())
+
+
+def _answers(rows: Sequence[_Row]) -> bool:
+    """Return whether more rounds could tell more: the latest block has an answer, and so have most cases.
+
+    A target that has stopped answering would be waited for to its time limit, round after round.
+    """
+    if not rows:
+        return False
+    latest = rows[-1][1]
+    answered = any(block == latest and math.isfinite(latency) for _, block, latency in rows)
+    return answered and math.isfinite(_precision(rows).value)
 
 
 def _latencies(samples: Sequence[Sample], target: str, level: str) -> list[_Row]:
@@ -164,10 +219,10 @@ def _latencies(samples: Sequence[Sample], target: str, level: str) -> list[_Row]
     ]
 
 
-def _precision(rows: list[_Row]) -> FixedCases:
+def _precision(rows: Sequence[_Row]) -> FixedCases:
     cases, blocks, latencies = zip(*rows, strict=True)
     return fixed_cases_interval(latencies, cases, blocks)
 
 
-def _listed(reasons: dict[str, str]) -> str:
-    return "; ".join(dict.fromkeys(reasons.values()))
+def _listed(reasons: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(reasons))

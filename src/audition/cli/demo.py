@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 MODELS = ("smollm2-135m", "gemma-3-270m")
-ROUNDS = 2
+ROUNDS = 3
 
 
 @click.command()

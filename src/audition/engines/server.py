@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 ENGINE = "endpoint"
 
+_FIXES = {
+    "connection_refused": "start the server, or check the address",
+    "host_not_found": "check the address",
+    "not_found": "check the address; most end in /v1",
+    "tls_error": "check whether the server speaks https or http",
+    "unauthorized": "give its key with --key-env NAME or --key-file FILE",
+}
+
 
 def settings_of(
     text: str, *, key_env: str | None = None, key_file: Path | None = None, ca_file: Path | None = None
@@ -67,10 +75,11 @@ def named_model(settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     name = settings["model"]
     try:
         listed = list_models(settings)
-    except EngineError:
+    except EngineError as error:
         if name:
             return name, {}
-        raise
+        fix = _FIXES.get(error.code, f"name the model: --endpoint '{settings['url']}#MODEL'")
+        raise EngineError(error.message, fix=fix, code=error.code) from error
     if name:
         return name, next((entry for entry in listed if entry["id"] == name), {})
     ids = [one_line(entry["id"]) for entry in listed]

@@ -19,7 +19,7 @@ from audition.jsonfile import read_json, write_json
 from audition.pick.constraints import Constraints, Judgement, judge
 from audition.stats.multiple import holm, pairs_with_best
 from audition.stats.paired import PairedTest, ratio_interval, sign_flip_test
-from audition.summary.summarize import number
+from audition.summary.summarize import noise_floor_ms, number
 from audition.summary.units import counted, duration, size
 from audition.text import one_line
 
@@ -112,7 +112,7 @@ def decide(summary: dict[str, Any], constraints: Constraints) -> Pick:
 
     tied = _tie_group(open_, losers)
     group = tuple(target["id"] for target in tied)
-    left, criteria = _cheapest(tied, losers)
+    left, criteria = _cheapest(tied, losers, noise_floor_ms(summary))
     if len(left) > 1:
         judged_by = [*(["quality"] if _is_scored(left[0]) else []), "memory", "latency"]
         names = " and ".join(target["id"] for target in left)
@@ -220,10 +220,12 @@ class _Cost:
     def is_known(self, target: dict[str, Any]) -> bool:
         return target["metrics"][self.tag]["value"] is not None
 
-    def is_more(self, target: dict[str, Any], least: dict[str, Any], others: int) -> bool:
+    def is_more(self, target: dict[str, Any], least: dict[str, Any], others: int, floor_ms: float) -> bool:
         """Return whether a target takes more than the least one, which was chosen among that many others."""
         more = self.of(target) > self.same_up_to(self.of(least))
-        return more and (self.tag != "latency" or _is_slower(target, least, others))
+        if self.tag != "latency":
+            return more
+        return more and self.of(target) - self.of(least) > floor_ms and _is_slower(target, least, others)
 
     def show(self, target: dict[str, Any]) -> str:
         value = self.of(target)
@@ -255,7 +257,9 @@ _COSTS = (
 )
 
 
-def _cheapest(tied: list[dict[str, Any]], losers: dict[str, Loser]) -> tuple[list[dict[str, Any]], list[str]]:
+def _cheapest(
+    tied: list[dict[str, Any]], losers: dict[str, Loser], floor_ms: float
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Narrow a tie group down by memory, then latency, then disk; those that drop out become losers.
 
     A target whose figure is unknown drops out where another's is known: not knowing is no reason to pick it.
@@ -269,7 +273,7 @@ def _cheapest(tied: list[dict[str, Any]], losers: dict[str, Loser]) -> tuple[lis
         if len(left) == 1 or not known:
             continue
         least = min(known, key=lambda target: (cost.of(target), target["id"]))
-        kept = [target for target in known if not cost.is_more(target, least, len(known) - 1)]
+        kept = [target for target in known if not cost.is_more(target, least, len(known) - 1, floor_ms)]
         out = [target for target in left if target not in kept]
         for target in out:
             losers[target["id"]] = Loser(target["id"], "costlier", _costlier(target, least, cost))

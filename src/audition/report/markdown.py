@@ -10,10 +10,11 @@ from audition.bench.sample import Sample
 from audition.pick.decide import MEMORY_RESOLUTION_BYTES, Pick
 from audition.report import levels
 from audition.report.figures import UNKNOWN, figure, interval, marked
+from audition.report.machine import machine_lines
 from audition.report.markup import cell, code, grid
 from audition.report.table import COLUMNS, findings, rows, why_no_p95
 from audition.summary.metrics import METRICS, Metric, metric
-from audition.summary.summarize import number
+from audition.summary.summarize import noise_floor_ms, number
 from audition.summary.units import counted, duration, size
 from audition.text import one_line, printable
 
@@ -126,7 +127,7 @@ def _all_metrics(summary: dict[str, Any]) -> str:
 
 def _whole(entry: dict[str, Any]) -> str:
     if entry["value"] is None:
-        return f"{UNKNOWN} ({one_line(entry['reason'] or 'not known')})"
+        return f"{UNKNOWN} ({one_line(entry['reason'] or 'not known', 70)})"
     parts = [f"{entry['label']}: {marked(entry)}" if entry["label"] else marked(entry), interval(entry)]
     tails = ("p95", "p99") if entry["tail"] == "p95" else ("p5", "p1")
     parts += [
@@ -164,14 +165,17 @@ def _highlights(summary: dict[str, Any]) -> str:
         only = f"Only {code(usable[0]['id'])} is usable" if usable else "No target is usable"
         lines.append(f"{only}: there is nothing to compare.")
     else:
-        lines += [_leader(usable, tag) for tag in ("ttft", "latency", "decode_tps", "load_time", "peak_memory", "disk")]
+        floor = noise_floor_ms(summary)
+        lines += [
+            _leader(usable, tag, floor) for tag in ("ttft", "latency", "decode_tps", "load_time", "peak_memory", "disk")
+        ]
     left_out = [code(target["id"]) for target in summary["targets"] if target not in usable]
     if left_out:
         lines += ["", f"Left out, because they failed or their answers are unusable: {', '.join(left_out)}."]
     return "\n".join(lines)
 
 
-def _leader(targets: list[dict[str, Any]], tag: str) -> str:
+def _leader(targets: list[dict[str, Any]], tag: str, floor_ms: float) -> str:
     about = metric(tag)
     sign = 1 if about.better == "lower" else -1
     known = [target for target in targets if target["metrics"][tag]["value"] is not None]
@@ -180,6 +184,9 @@ def _leader(targets: list[dict[str, Any]], tag: str) -> str:
     known.sort(key=lambda target: sign * number(target["metrics"][tag]["value"]))
     best, second = known[0], known[1]
     facts = f"{marked(best['metrics'][tag])} against {marked(second['metrics'][tag])} of {code(second['id'])}"
+    difference = abs(number(best["metrics"][tag]["value"]) - number(second["metrics"][tag]["value"]))
+    if about.unit == "ms" and about.by_level and difference < floor_ms:
+        return f"- {about.header}: too small a difference to mean anything, {facts}: measuring alone adds {floor_ms:.2g} ms."
     shown = [_shown_better(about, best["metrics"][tag], target["metrics"][tag]) for target in known[1:]]
     if all(shown):
         return f"- {about.header}: {code(best['id'])} leads, {facts}."
@@ -267,8 +274,9 @@ def _quoted(text: str) -> str:
 def _formulas(summary: dict[str, Any]) -> str:
     lines = [f"- **{m.header}** (`{m.tag}`, {m.unit}): {m.formula}." for m in METRICS]
     lines.append(
-        f"- **Quantiles**: {summary['quantile_method']}. A failed request counts as infinitely slow. The intervals are "
-        "about these prompts, asked again: rounds of the same prompt do not stand for other prompts."
+        f"- **Quantiles**: {summary['quantile_method']}. A failed request counts as infinitely slow. The intervals of "
+        "medians are about new prompts of this kind and new loads: requests of one prompt, and of one load, are alike, "
+        "and few loads that differ make them wide."
     )
     lines.append(
         "- **Quality**: mean over cases of the weighted mean of a case's checks; empty, cut and failed answers score 0,"
@@ -288,6 +296,7 @@ def _provenance(plan: Plan, host: dict[str, Any]) -> str:
         f"each with a first request and {counted(plan.settings.warmup, 'warm-up request')}, which are kept apart; at "
         f"most {plan.settings.timeout_s:g} s a request.",
     ]
+    lines += [f"- {line}." for line in machine_lines(host)]
     for name, about in sorted(host["engines"].items()):
         package, device = str(about.get("package", "version unknown")), str(about.get("device", "device unknown"))
         lines.append(f"- Engine {code(name)}: {cell(package)}, {cell(device)}.")

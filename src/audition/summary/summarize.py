@@ -89,6 +89,15 @@ def read_summary(run: RunDir) -> dict[str, Any]:
     return data
 
 
+def noise_floor_ms(summary: dict[str, Any]) -> float:
+    """Return what measuring alone adds to a time, milliseconds; 0 where the run has not measured it.
+
+    It is the median of the client's error. Its scatter is in every interval already; a shift is not.
+    """
+    ttft = (summary.get("noise_floor") or {}).get("ttft_ms") or {}
+    return max(0.0, float(ttft.get("p50") or 0.0))
+
+
 def number(value: Any) -> float:
     """Return a number as the summary holds it: `"inf"` is infinite."""
     return math.inf if value == "inf" else float(value)

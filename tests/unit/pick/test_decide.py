@@ -282,7 +282,8 @@ def test_the_order_of_the_targets_decides_nothing(order: tuple[int, ...]) -> Non
 
 def test_losers_stand_in_the_order_of_the_targets() -> None:
     found = pick(
-        Made("costly", GOOD, memory=900_000_000), Made("broken", GOOD, load_fails=True), Made("a", GOOD), Made("worse", BAD)
+        *(Made("costly", GOOD, memory=900_000_000), Made("broken", GOOD, load_fails=True)),
+        *(Made("a", GOOD), Made("worse", BAD)),
     )
     assert list(why_not(found).items()) == [("costly", "costlier"), ("broken", "failed"), ("worse", "worse")]
 

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 INTERVAL_S = 0.5
 # Linux and the BSDs add an ended child's time to its parent's; elsewhere it has to be kept from when it was last seen.
 _KEEPS_ENDED = sys.platform in ("win32", "darwin")
+# Ticks are of 10 ms on each core: in less time than this, one or two of them would already look like a load.
+_SHORTEST_S = 0.5
 # The system counts in ticks, processes exactly: a difference of this much is still the same machine.
 _SLACK, _SLACK_S = 0.1, 0.2
+_TOO_SHORT = f"in less than {_SHORTEST_S:g} s the system's clock ticks are too coarse to tell"
 
 OwnPids = Callable[[], Iterable[int] | None]
 
@@ -141,11 +144,13 @@ class ActivityMeter:
         swap_in = _difference(start.swap_in_bytes, end.swap_in_bytes)
         swap_out = _difference(start.swap_out_bytes, end.swap_out_bytes)
         throttles = _difference(start.throttles, end.throttles)
+        steal_share = round(steal / total, 4) if steal is not None and total and seconds >= _SHORTEST_S else None
+        steal_reason = "not counted here" if seconds >= _SHORTEST_S else _TOO_SHORT
         clock = self._frequencies
         power_source = battery()[0]
         values: dict[str, tuple[float | bool | None, str | None]] = {
             "background_cores": (background, background_reason),
-            "steal_share": (round(steal / total, 4) if steal is not None and total else None, "not counted here"),
+            "steal_share": (steal_share, steal_reason),
             "swap_in_bytes": (None if swap_in is None else int(swap_in), "not counted here"),
             "swap_out_bytes": (None if swap_out is None else int(swap_out), "not counted here"),
             "frequency_mhz_mean": (round(sum(clock) / len(clock), 1) if clock else None, "the clock is not shown here"),
@@ -225,6 +230,8 @@ def _background(
     busy = _difference(start.busy_s, end.busy_s)
     if own.reason is not None:
         return None, own.reason
+    if seconds < _SHORTEST_S:
+        return None, _TOO_SHORT
     if busy is None or seconds <= 0 or not _difference(start.total_s, end.total_s):
         return None, "the system does not count its CPU time"
     others = busy - own.seconds
