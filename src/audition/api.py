@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audition.bench.block import Power
 from audition.bench.calibrate import calibrate
@@ -36,15 +36,14 @@ from audition.jsonfile import parse_json
 from audition.models.catalog import Catalog, adhoc_spec, aliases_in, load_catalog
 from audition.models.spec import ModelSpec, Variant
 from audition.paths import expanded
-from audition.pick.constraints import Constraints
-from audition.pick.decide import Pick, decide, write_pick
 from audition.quality import cases as _cases
 from audition.quality.cases import Suite
-from audition.quality.scores import score_samples, write_scores
-from audition.report.write import write_reports
 from audition.store.blobs import Progress, no_progress
 from audition.store.store import Installed, Store
-from audition.summary.summarize import summarize, write_summary
+
+if TYPE_CHECKING:
+    from audition.pick.constraints import Constraints
+    from audition.pick.decide import Pick
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +271,13 @@ def conclude(run: RunDir, constraints: Constraints | None = None) -> Conclusion:
     Raises:
         AuditionError: The run's files are damaged, or its folder cannot be written.
     """
+    # Not needed while something is measured, and numpy among it is large.
+    from audition.pick.constraints import Constraints
+    from audition.pick.decide import decide, write_pick
+    from audition.quality.scores import score_samples, write_scores
+    from audition.report.write import write_reports
+    from audition.summary.summarize import summarize, write_summary
+
     plan, samples = run.plan, run.samples()
     blocks = Schedule(plan, run.added()).blocks
     _check_against(blocks, samples, run)

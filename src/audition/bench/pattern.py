@@ -34,9 +34,9 @@ async def closed_loop(
 
     async def worker() -> None:
         for request in requests:
-            await send(request, None)
             if until is not None and time.perf_counter() >= until:
                 return
+            await send(request, None)
 
     if concurrency == 1:
         await worker()
@@ -120,17 +120,28 @@ class _Together:
         self._tasks.discard(task)
         if not task.cancelled() and (failure := task.exception()) is not None and self._failure is None:
             self._failure = failure
-            for other in self._tasks:
-                other.cancel()
+            self._cancel()
+
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def _ended(self) -> None:
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
 
     async def __aenter__(self) -> _Together:
         return self
 
     async def __aexit__(self, kind: object, *_: object) -> None:
         if kind is not None:
-            for task in self._tasks:
-                task.cancel()
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+            self._cancel()
+        try:
+            await self._ended()
+        except asyncio.CancelledError:
+            # Ctrl-C: what nobody waits for any more must not go on.
+            self._cancel()
+            await self._ended()
+            raise
         if kind is None:
             self.check()

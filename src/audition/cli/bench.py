@@ -100,7 +100,7 @@ def bench(
     from audition.cli import patterns, session
     from audition.engines.server import settings_of
     from audition.errors import UsageError
-    from audition.pick.constraints import parse_duration
+    from audition.summary.units import parse_duration
 
     if resume is not None:
         context_ = click.get_current_context()

@@ -7,7 +7,7 @@ import re
 
 from audition.bench.plan import Level
 from audition.errors import UsageError
-from audition.pick.constraints import parse_duration
+from audition.summary.units import parse_duration
 
 MOST_AT_ONCE = 512
 MOST_A_SECOND = 10_000.0

@@ -37,8 +37,9 @@ def pick(
     from audition import api
     from audition.bench.rundir import RunDir
     from audition.cli import output
-    from audition.pick.constraints import Constraints, parse_duration, parse_size
+    from audition.pick.constraints import Constraints
     from audition.report import terminal
+    from audition.summary.units import parse_duration, parse_size
 
     constraints = Constraints(
         max_latency_ms=None if max_latency is None else parse_duration(max_latency),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,10 +12,6 @@ from audition.summary.summarize import number
 from audition.summary.units import duration, size
 
 Verdict = Literal["met", "broken", "uncertain"]
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h)", re.IGNORECASE)
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?))?B", re.IGNORECASE)
-_MS = {"ms": 1.0, "s": 1000.0, "min": 60_000.0, "m": 60_000.0, "h": 3_600_000.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +58,6 @@ class Judgement:
     verdict: Verdict
     sentence: str
     miss: float = 0.0
-
-
-def parse_duration(text: str) -> float:
-    """Return milliseconds from `800ms`, `2s`, `10m` or `1.5h`.
-
-    Raises:
-        UsageError: There is no unit, or it is another one.
-    """
-    match = _DURATION.fullmatch(text.strip())
-    if match is None or not 0 < float(match[1]) < math.inf:
-        raise UsageError(f'"{text}" is not a duration', fix="write 800ms, 2s, 10m or 1.5h")
-    return float(match[1]) * _MS[match[2].lower()]
-
-
-def parse_size(text: str) -> float:
-    """Return bytes from `512MB`, `2GB` or `1.5GiB`.
-
-    Raises:
-        UsageError: There is no unit, or it is another one.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or not 0 < float(match[1]) < math.inf:
-        raise UsageError(f'"{text}" is not a size', fix="write 512MB, 2GB or 1.5GiB")
-    return float(match[1]) * float(1024 if match[3] else 1000) ** " KMGT".index((match[2] or " ").upper())
 
 
 def judge(target: dict[str, Any], constraints: Constraints) -> list[Judgement]:

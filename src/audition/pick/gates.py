@@ -11,9 +11,9 @@ from typing import Any, Literal
 from audition.errors import UsageError, nearest
 from audition.pick.changes import COMPARED, Change
 from audition.pick.compare import Comparison
-from audition.pick.constraints import parse_duration, parse_size
 from audition.pick.sentences import figure, signed, signed_interval
 from audition.summary.metrics import METRICS
+from audition.summary.units import parse_duration, parse_size
 from audition.text import one_line
 
 EXAMPLE = "latency>5%,quality<0,failures>1%,peak_memory>200MB"

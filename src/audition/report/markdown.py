@@ -186,7 +186,7 @@ def _leader(targets: list[dict[str, Any]], tag: str, floor_ms: float) -> str:
     facts = f"{marked(best['metrics'][tag])} against {marked(second['metrics'][tag])} of {code(second['id'])}"
     difference = abs(number(best["metrics"][tag]["value"]) - number(second["metrics"][tag]["value"]))
     if about.unit == "ms" and about.by_level and difference < floor_ms:
-        return f"- {about.header}: too small a difference to mean anything, {facts}: measuring alone adds {floor_ms:.2g} ms."
+        return f"- {about.header}: no difference that means anything, {facts}; measuring adds {floor_ms:.2g} ms."
     shown = [_shown_better(about, best["metrics"][tag], target["metrics"][tag]) for target in known[1:]]
     if all(shown):
         return f"- {about.header}: {code(best['id'])} leads, {facts}."

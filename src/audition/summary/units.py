@@ -1,8 +1,15 @@
-"""How numbers are written in sentences and tables: rounded to what they carry, with their unit."""
+"""How numbers are written in sentences and tables, rounded to what they carry, and how people write them."""
 
 from __future__ import annotations
 
 import math
+import re
+
+from audition.errors import UsageError
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?))?B", re.IGNORECASE)
+_MS = {"ms": 1.0, "s": 1000.0, "min": 60_000.0, "m": 60_000.0, "h": 3_600_000.0}
 
 
 def duration(ms: float) -> str:
@@ -26,3 +33,27 @@ def counted(n: int, noun: str) -> str:
 def rounded(value: float, decimals: int) -> str:
     """Return a number to so many decimals; one below 1 keeps two digits, or it would read as nothing at all."""
     return f"{value:.2g}" if 0 < abs(value) < 1 else f"{value:,.{decimals}f}"
+
+
+def parse_duration(text: str) -> float:
+    """Return milliseconds from `800ms`, `2s`, `10m` or `1.5h`.
+
+    Raises:
+        UsageError: There is no unit, or it is another one.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or not 0 < float(match[1]) < math.inf:
+        raise UsageError(f'"{text}" is not a duration', fix="write 800ms, 2s, 10m or 1.5h")
+    return float(match[1]) * _MS[match[2].lower()]
+
+
+def parse_size(text: str) -> float:
+    """Return bytes from `512MB`, `2GB` or `1.5GiB`.
+
+    Raises:
+        UsageError: There is no unit, or it is another one.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or not 0 < float(match[1]) < math.inf:
+        raise UsageError(f'"{text}" is not a size', fix="write 512MB, 2GB or 1.5GiB")
+    return float(match[1]) * float(1024 if match[3] else 1000) ** " KMGT".index((match[2] or " ").upper())

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from audition.errors import UsageError
-from audition.pick.constraints import Constraints, Judgement, judge, parse_duration, parse_size
+from audition.pick.constraints import Constraints, Judgement, judge
+from audition.summary.units import parse_duration, parse_size
 from handmade import Made, summary
 
 

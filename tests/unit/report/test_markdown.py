@@ -235,7 +235,7 @@ def test_formulas_and_provenance() -> None:
     for metric in METRICS:
         assert f"- **{metric.header}** (`{metric.tag}`, {metric.unit}): {metric.formula}." in formulas
     assert "type 7" in formulas
-    assert "The intervals are about these prompts, asked again" in formulas
+    assert "medians are about new prompts of this kind and new loads" in formulas
     provenance = section(text, "Provenance")
     assert "seed 0; 3 loads" in provenance
     assert "Engine `fake`: fakeengine 1.2.3, cpu." in provenance
