@@ -6,13 +6,17 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from audition.mock.process import MockServer
+from audition.mock.script import Script
 
 COMMAND = (sys.executable, "-m", "audition")
+QUICK: dict[str, Any] = {"ttft_ms": 8.0, "itl_ms": 1.0, "tokens": 16}
 
 
 def audition(*args: str | Path, stdin: str = "", timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -66,12 +70,59 @@ def endpoints(*urls: str) -> list[str]:
     return [part for url in urls for part in ("--endpoint", url)]
 
 
-def by_server(out: Path, servers: Mapping[str, MockServer]) -> dict[str, dict[str, Any]]:
-    """Return the summary of each server's target by the name that the test gave the server."""
-    targets = {target["id"]: target for target in read_summary(out)["targets"]}
-    return {name: targets[target_of(server)] for name, server in servers.items()}
-
-
 def target_of(server: MockServer) -> str:
     """Return the id of the target that a mock server is."""
     return f"mock@{server.url.split('/')[2]}/endpoint"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run of the command line."""
+
+    out: Path
+    result: subprocess.CompletedProcess[str]
+    seconds: float
+    servers: dict[str, MockServer]
+    logs: Path
+
+    def truth(self, name: str) -> list[dict[str, Any]]:
+        """Return a server's own log, in the order in which requests came."""
+        return sorted(records(self.logs / f"{name}.jsonl"), key=lambda entry: entry["request"])
+
+    def target(self, name: str) -> dict[str, Any]:
+        """Return the summary of a server's target."""
+        wanted = target_of(self.servers[name])
+        return next(target for target in read_summary(self.out)["targets"] if target["id"] == wanted)
+
+    def sent(self, name: str) -> list[dict[str, Any]]:
+        """Return the samples of requests that a server got, in the order in which they were sent."""
+        mine = [s for s in records(self.out / "samples.jsonl") if s["target"] == target_of(self.servers[name])]
+        return sorted((s for s in mine if s["sent_ns"] is not None), key=lambda sample: sample["sent_ns"])
+
+
+@contextmanager
+def served(folder: Path, **scripts: dict[str, Any]) -> Iterator[dict[str, MockServer]]:
+    """Run one mock server for each script; what is not said is quick."""
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(
+                MockServer(
+                    Script(**{**QUICK, **script, "lies": frozenset(script.get("lies", ()))}), folder / f"{name}.jsonl"
+                )
+            )
+            for name, script in scripts.items()
+        }
+
+
+def bench(folder: Path, *options: str | int, cases: int = 3, **scripts: dict[str, Any]) -> Bench:
+    """Measure mock servers, and give them the time to log their last request."""
+    with served(folder, **scripts) as servers:
+        started = time.monotonic()
+        out = folder / "out"
+        urls = endpoints(*(server.url for server in servers.values()))
+        prompts = prompts_file(folder, cases)
+        result = audition("bench", *urls, "--prompts", prompts, "--out", out, *map(str, options), timeout=200)
+        seconds = time.monotonic() - started
+    assert "Traceback" not in result.stderr
+    assert "unexpected fault" not in result.stderr, result.stderr
+    return Bench(out, result, seconds, servers, folder)

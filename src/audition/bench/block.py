@@ -86,6 +86,7 @@ class BlockRunner:
         self._in_a_row = 0
         self._ended: deque[tuple[Request, Callable[[], Reply], dict[str, Any], int | None]] = deque()
         self._drainer: asyncio.Task[None] | None = None
+        self._under_way: dict[tuple[str, str, str, int], Request] = {}
         seen = {(s.phase, s.level, s.case, s.repeat) for s in earlier}
         self._seen = seen
         self._todo = {request.id: request for request in self._all_requests() if request.id not in seen}
@@ -172,13 +173,16 @@ class BlockRunner:
 
         Raises:
             EngineError: The engine cannot be asked.
-            EngineDied: It is gone.
-            AuditionError: It has failed too often in a row.
+            EngineDied: It is gone, or has failed too often in a row.
+            AuditionError: A sample cannot be recorded.
         """
+        if self._drainer is not None and self._drainer.done():
+            self._drainer.result()
         if self.gave_up:
             raise self._hopeless()
         mark = mark_of(self._plan, self.block, request, self._attempt)
         params = parameters(self._plan, self.block, request)
+        self._under_way[request.id] = request
         reply = await self._subject.session.ask(
             marked(request.case.messages, mark), params, self._plan.settings.timeout_s
         )
@@ -188,6 +192,11 @@ class BlockRunner:
             self._flush()
         elif self._drainer is None or self._drainer.done():
             self._drainer = asyncio.ensure_future(self._drain())
+
+    async def take_turn(self, request: Request, scheduled_ns: int | None) -> None:
+        """Send one request between those of other targets, which go on whatever becomes of this one."""
+        if self.is_open:
+            await self._guarded(self.send(request, scheduled_ns))
 
     def _alone(self, request: Request) -> bool:
         """Whether no other request can be under way."""
@@ -210,6 +219,7 @@ class BlockRunner:
 
     def _make_sample(self) -> None:
         request, reply, asked, scheduled_ns = self._ended.popleft()
+        self._under_way.pop(request.id, None)
         self._add(measured(reply(), self._place(request), asked=asked, scheduled_ns=scheduled_ns))
 
     def _add(self, sample: Sample) -> None:
@@ -221,9 +231,9 @@ class BlockRunner:
             self.gave_up = True
             self._last = sample.error or {}
 
-    def _hopeless(self) -> AuditionError:
+    def _hopeless(self) -> EngineDied:
         times = "once more" if self._patience == 1 else f"{self._patience} times in a row"
-        return AuditionError(f"it failed {times}: {self._last.get('message')}", code=self._last.get("code", "timeout"))
+        return EngineDied(f"it failed {times}: {self._last.get('message')}", code=self._last.get("code", "timeout"))
 
     def _ask_for(self, code: str) -> Ask:
         """Return what a guard asks its probe's requests with."""
@@ -244,10 +254,10 @@ class BlockRunner:
         return ask
 
     async def _guarded(self, work: Awaitable[None]) -> None:
-        """Do something that the target can spoil; what it spoils is recorded."""
+        """Do something that the target can spoil; what it spoils is recorded. A fault of ours is raised."""
         try:
             await work
-        except AuditionError as error:
+        except (EngineError, EngineDied) as error:
             # Replies that had arrived before still count.
             self._flush()
             self.failed(error)
@@ -261,24 +271,26 @@ class BlockRunner:
                 self.failed(error)
 
     def failed(self, error: AuditionError) -> None:
-        """Record that the target failed, and the requests that cannot be asked any more."""
+        """Record that the target failed, the requests it failed at, and those that cannot be asked any more."""
         self._error = self._error or error
         reason = {"code": error.code, "message": error.message}
-        first = self._opened
-        for request in list(self._todo.values()):
-            said = reason if first or not self._opened else {**reason, "message": f"not asked: {error.message}"}
-            self._todo.pop(request.id, None)
+        not_asked = {**reason, "message": f"not asked: {error.message}"}
+        for id_, request in {**self._under_way, **self._todo}.items():
+            said = reason if id_ in self._under_way or not self._opened else not_asked
+            self._todo.pop(id_, None)
             self._record(Sample(**self._place(request).facts(), status="failed", error=said))
-            first = False
+        self._under_way.clear()
 
     async def close(self) -> None:
         """End the target, whatever happened; what had arrived is recorded."""
         if self._drainer is not None:
             self._drainer.cancel()
-        self._flush()
-        # While its processes are there: what they used is not the background's.
-        self._subject.facts["activity"] = self._activity.stop().to_json()
-        await self._subject.close()
+        try:
+            self._flush()
+        finally:
+            # While its processes are there: what they used is not the background's.
+            self._subject.facts["activity"] = self._activity.stop().to_json()
+            await self._subject.close()
 
     def load(self) -> Load:
         """Return the record of this load."""

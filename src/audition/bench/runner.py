@@ -183,7 +183,7 @@ class _Runner:
             await runner.ask_opening()
         rng = random.Random(f"audition-turns-{self._plan.settings.seed}-{runners[0].block.id}")  # noqa: S311
         level = self._plan.levels[0]
-        await in_turn([(runner.send, runner.requests(level)) for runner in runners if runner.is_open], rng)
+        await in_turn([(runner.take_turn, runner.requests(level)) for runner in runners if runner.is_open], rng)
 
     def _block_runner(self, block: Block) -> BlockRunner:
         number = self._schedule.blocks.index(block) + 1

@@ -21,6 +21,12 @@ from audition.stats.paired import ratio_interval
 MOST_ROUNDS = 100
 
 LOOK_ALPHA = 0.01
+"""Targets count as told apart, and get no more rounds, when chance alone tells any two of them apart less often.
+
+Stricter than the 5 % at which the results are read: looking after every round gives chance many tries, and with 5 %
+two identical targets would be told apart in 10 % of runs (benchmarks/adaptive.py; the idea is that of Peto et al.,
+British Journal of Cancer 34, 1976).
+"""
 
 _LOADS_TO_SEE = 3
 """With so many loads and still no interval, more of them give none either."""

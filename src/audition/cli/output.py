@@ -140,11 +140,11 @@ class RunProgress:
         if load.error is not None:
             from audition.text import one_line
 
-            self._console.print(f"{head}: failed: {one_line(load.error['message'])}")
+            self._console.print(f"{head}: failed: {one_line(load.error['message'])}", soft_wrap=True)
         elif load.load_ms is None:
-            self._console.print(f"{head}: done")
+            self._console.print(f"{head}: done", soft_wrap=True)
         else:
-            self._console.print(f"{head}: done, loaded in {load.load_ms:,.0f} ms")
+            self._console.print(f"{head}: done, loaded in {load.load_ms:,.0f} ms", soft_wrap=True)
 
     def added(self, added: Added) -> None:
         """Say why there is another round, or no more."""

@@ -5,6 +5,7 @@ One definition everywhere: Hyndman and Fan's type 7 (The American Statistician 5
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,6 +100,7 @@ def type_7(ordered: Sequence[float], q: float) -> float:
     return math.inf if math.isinf(above) else below + (position - math.floor(position)) * (above - below)
 
 
+@functools.lru_cache(maxsize=1024)  # a run has the same few n again and again
 def _ranks(n: int, q: float, alpha: float) -> tuple[int | None, int | None]:
     """Return the ranks (from 1) of the order statistics that bound the quantile, each missed with alpha/2 at most."""
     # P(X_(r) <= quantile) needs the number of values below the quantile, which is Binomial(n, q).

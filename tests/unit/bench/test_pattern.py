@@ -5,77 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import selectors
-import types
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+from clocks import LOOK_S, Clock, Play
 
-from audition.bench import pattern
 from audition.bench.pattern import closed_loop, in_turn, open_loop
-
-LOOK_S = 10e-6
-"""What a look at the clock costs: without it a loop that waits for a moment would wait for ever."""
-
-
-class Clock:
-    """Time passes while everyone sleeps, and a little with every look."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def perf_counter(self) -> float:
-        self.now += LOOK_S
-        return self.now
-
-    def perf_counter_ns(self) -> int:
-        return round(self.perf_counter() * 1e9)
-
-
-class Selector(selectors.SelectSelector):
-    """Waits for nothing but the time."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__()
-        self.clock = clock
-
-    def select(self, timeout: float | None = None) -> Any:
-        if timeout is None:
-            raise AssertionError("everyone waits, and nobody will wake them")
-        self.clock.now += max(0.0, timeout)
-        return []
-
-
-class Loop(asyncio.SelectorEventLoop):
-    """An event loop on such a clock."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        super().__init__(Selector(clock))
-
-    def time(self) -> float:
-        return self.clock.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    watch = types.SimpleNamespace(perf_counter=clock.perf_counter, perf_counter_ns=clock.perf_counter_ns)
-    monkeypatch.setattr(pattern, "time", watch)
-    return clock
-
-
-@pytest.fixture
-def play(clock: Clock) -> Callable[[Coroutine[Any, Any, None]], None]:
-    def run(work: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=lambda: Loop(clock)) as runner:
-            runner.run(work)
-
-    return run
-
-
-Play = Callable[[Coroutine[Any, Any, None]], None]
 
 
 class Broken(Exception):
@@ -129,9 +65,7 @@ def test_a_closed_loop_with_fewer_requests_than_places_ends(clock: Clock, play: 
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
-def test_a_closed_loop_sends_until_the_time_is_over_and_then_drains(
-    clock: Clock, play: Play, concurrency: int
-) -> None:
+def test_a_closed_loop_sends_until_the_time_is_over_and_then_drains(clock: Clock, play: Play, concurrency: int) -> None:
     server, start = Server(clock, uneven), clock.now
     play(closed_loop(server.send, itertools.count(), concurrency, 20.0))
     late = [at - start for _, at, _ in server.sent]

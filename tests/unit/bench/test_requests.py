@@ -62,7 +62,8 @@ def test_levels_are_taken_in_an_order_of_each_blocks_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("concurrency", "cases", "expected"), [(1, 3, 1), (1, 50, 1), (2, 3, 3), (4, 3, 6), (4, 16, 1), (4, 15, 2), (8, 1, 32)]
+    ("concurrency", "cases", "expected"),
+    [(1, 3, 1), (1, 50, 1), (2, 3, 3), (4, 3, 6), (4, 16, 1), (4, 15, 2), (8, 1, 32)],
 )
 def test_there_are_enough_requests_to_keep_so_many_under_way(concurrency: int, cases: int, expected: int) -> None:
     level = Level.closed(concurrency)

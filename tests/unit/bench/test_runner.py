@@ -5,98 +5,23 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from running import Witness, brief, is_complete, of, planned, recorded, requests_of
 
-from audition.bench.plan import Block, Plan, Target
-from audition.bench.requests import WARMUP_TOKENS, Request, measured_requests, opening
+from audition.bench.plan import Target
+from audition.bench.requests import WARMUP_TOKENS
 from audition.bench.rundir import RunDir
-from audition.bench.runner import Means, run_plan
-from audition.bench.sample import Load, Sample
-from audition.bench.schedule import Added, Schedule
 from audition.engines import host
 from audition.errors import AuditionError
 from faulty_engines import Steady
 from plans import a_case, a_plan, a_run, a_target
 
 pytestmark = pytest.mark.usefixtures("faulty")
-
-FREE = 2**40
-
-
-class Witness:
-    """A listener that writes down what it is told, and may interrupt."""
-
-    def __init__(self, interrupt_after: int | None = None) -> None:
-        self.told: list[tuple[str, Any]] = []
-        self.samples = 0
-        self.interrupt_after = interrupt_after
-
-    def resumed(self, done: int, total: int, torn: list[str]) -> None:
-        self.told.append(("resumed", (done, total, torn)))
-
-    def block_started(self, block: Block, number: int, total: int) -> None:
-        self.told.append(("started", (block.id, number, total)))
-
-    def sample_added(self, sample: Sample) -> None:
-        self.told.append(("sample", brief(sample)))
-        self.samples += 1
-        if self.samples == self.interrupt_after:
-            raise KeyboardInterrupt
-
-    def block_ended(self, load: Load) -> None:
-        self.told.append(("ended", load.block))
-
-    def added(self, added: Added) -> None:
-        self.told.append(("added", added.reason))
-
-
-def brief(sample: Sample) -> tuple[str, str, str]:
-    return sample.block, sample.phase, sample.case
-
-
-def requests_of(plan: Plan, block: Block) -> list[Request]:
-    return [*opening(plan), *(request for level in plan.levels for request in measured_requests(plan, block, level))]
-
-
-def is_complete(run: RunDir) -> bool:
-    return not Schedule(run.plan, run.added()).left(run.samples(), run.loads())
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    path = tmp_path / "model.gguf"
-    path.write_bytes(b"weights")
-    return path
-
-
-@pytest.fixture
-def go(weights: Path) -> Callable[..., Witness]:
-    def run(run: RunDir, witness: Witness | None = None, **more: Any) -> Witness:
-        witness = witness or Witness()
-        run_plan(run, Means(**{"locate": lambda _: weights, "free_memory": lambda: FREE} | more), witness)
-        return witness
-
-    return run
-
-
-def planned(plan: Plan) -> Counter[tuple[str, str, str]]:
-    return Counter(
-        (block.id, request.phase, request.key) for block in plan.blocks for request in requests_of(plan, block)
-    )
-
-
-def recorded(run: RunDir) -> Counter[tuple[str, str, str]]:
-    return Counter(map(brief, run.samples()))
-
-
-def of(samples: Sequence[Sample], target: Target) -> list[Sample]:
-    return [sample for sample in samples if sample.target == target.id]
 
 
 def test_a_run_asks_everything_once_in_the_planned_order(tmp_path: Path, go: Callable[..., Witness]) -> None:

@@ -25,10 +25,10 @@ _ASKS = re.compile(
 def scripts(text: str) -> Counter[str]:
     """Return how many letters of each script stand in the text, in its first 4,000 characters."""
     found: Counter[str] = Counter()
-    for character in text[:_LOOK_AT]:
+    for character, times in Counter(text[:_LOOK_AT]).items():
         if character.isalpha():
             script = unicodedata.name(character, "UNKNOWN").split(" ", 1)[0]
-            found[_FAMILIES.get(script, script)] += 1
+            found[_FAMILIES.get(script, script)] += times
     return found
 
 
