@@ -25,8 +25,18 @@ class NVMLError_NotSupported(NVMLError):
     pass
 
 
+Listed = list[tuple[int, int | None]] | NVMLError
+
+
 class FakeNvml:
-    """Goes into `sys.modules["pynvml"]`; `millijoules` holds each GPU's counter, or the error that reading it gives."""
+    """Goes into `sys.modules["pynvml"]`. Where it holds an error, that is what reading gives.
+
+    Attributes:
+        millijoules: Each GPU's counter.
+        used: Each GPU's used memory, bytes.
+        compute: The processes on each GPU: pid and bytes, None where the driver does not tell.
+        graphics: Those that draw on it.
+    """
 
     NVMLError = NVMLError
     NVMLError_LibraryNotFound = NVMLError_LibraryNotFound
@@ -38,6 +48,9 @@ class FakeNvml:
         self.fails = fails
         self.millijoules: list[int | NVMLError] = [5_000_000] * gpus
         self.memory: int | NVMLError = 24 * 2**30
+        self.used: list[int | NVMLError] = [2**30] * gpus
+        self.compute: list[Listed] = [[] for _ in range(gpus)]
+        self.graphics: list[Listed] = [[] for _ in range(gpus)]
         self.opened = 0
 
     def nvmlInit(self) -> None:
@@ -63,10 +76,25 @@ class FakeNvml:
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
         if isinstance(self.memory, NVMLError):
             raise self.memory
-        return SimpleNamespace(total=self.memory)
+        return SimpleNamespace(total=self.memory, used=_value(self.used[handle]))
+
+    def nvmlDeviceGetComputeRunningProcesses_v3(self, handle: int) -> list[SimpleNamespace]:
+        return _processes(self.compute[handle])
+
+    def nvmlDeviceGetGraphicsRunningProcesses_v3(self, handle: int) -> list[SimpleNamespace]:
+        return _processes(self.graphics[handle])
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
-        value = self.millijoules[handle]
-        if isinstance(value, NVMLError):
-            raise value
-        return value
+        return _value(self.millijoules[handle])
+
+
+def _value(value: int | NVMLError) -> int:
+    if isinstance(value, NVMLError):
+        raise value
+    return value
+
+
+def _processes(listed: Listed) -> list[SimpleNamespace]:
+    if isinstance(listed, NVMLError):
+        raise listed
+    return [SimpleNamespace(pid=pid, usedGpuMemory=memory) for pid, memory in listed]

@@ -150,9 +150,10 @@ class Load:
         peak: The most seen while it loaded and answered (each figure's own maximum).
         after_unload: After the engine gave the model up, before its process ended.
         wall_s: The whole block, from the start of its process to the end of it.
-        device: Where the engine says that the model runs, once it is loaded.
+        device: Where the model runs once it is loaded: in the engine's words, or by the GPU memory that it took.
         activity: What else the machine did meanwhile (`meters.activity.Activity`).
         energy: By load level, of the measured requests (`meters.energy.Energy`); None where nothing can be read.
+        gpu_memory: `peak_bytes`, `method` and `reason` (`meters.gpu_memory.GpuMemoryMeter.record`).
     """
 
     target: str
@@ -172,6 +173,7 @@ class Load:
     device: str | None = None
     activity: dict[str, Any] | None = None
     energy: dict[str, dict[str, Any]] | None = None
+    gpu_memory: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the line of `loads.jsonl`."""

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from audition.bench.machine import available_memory
+from audition.bench.meters.gpu_memory import GpuMemoryMeter, GpuReading
 from audition.bench.meters.memory import MemoryMeter
 from audition.bench.plan import Plan, Target
 from audition.bench.sample import Memory
@@ -19,6 +20,9 @@ from audition.engines.host import EngineProcess
 from audition.engines.protocol import Session
 from audition.engines.server import connect
 from audition.errors import AuditionError
+
+# A CUDA program that computes on the CPU still keeps some buffers on the GPU, and one on the GPU some weights off it.
+_NONE_OF_IT, _MOST_OF_IT = 0.05, 0.5
 
 
 class Subject(ABC):
@@ -67,16 +71,20 @@ class EngineSubject(Subject):
         self._free_memory = free_memory
         self._engine: EngineProcess | None = None
         self._meter: MemoryMeter | None = None
+        self._gpu_meter: GpuMemoryMeter | None = None
 
     async def open(self) -> None:
         """Start the process and load the model."""
         need_memory([self._target], self._free_memory())
+        self._gpu_meter = gpu_meter = GpuMemoryMeter()
         self._engine = engine = EngineProcess(self._target.engine, self._log)
         self._meter = MemoryMeter(engine.pid)
+        gpu_meter.watch(engine.pid)
+        before = gpu_meter.now()
         self.facts |= {"spawn_ms": engine.spawn_ms, "import_ms": engine.import_ms, "baseline": self._meter.now()}
         # In a thread, so that Ctrl-C does not wait for a large model.
         self.facts["load_ms"] = await asyncio.to_thread(engine.load, self._weights, self._target.settings)
-        self.facts["device"] = engine.device
+        self.facts["device"] = engine.device or device_by_memory(self._target, before, gpu_meter.now())
         self.session = engine
 
     async def unload(self) -> None:
@@ -91,6 +99,9 @@ class EngineSubject(Subject):
         if self._meter is not None:
             self.facts.setdefault("peak", _if_alive(self._meter.peak))
             self._meter.close()
+        if self._gpu_meter is not None:
+            self.facts["gpu_memory"] = self._gpu_meter.record()
+            self._gpu_meter.close()
         if self._engine is not None:
             self._engine.close()
         await super().close()
@@ -142,6 +153,32 @@ def make_subject(
     if target.is_server:
         return ServerSubject(target, plan)
     return EngineSubject(target, locate(target), log, free_memory)
+
+
+def device_by_memory(target: Target, before: GpuReading | None, after: GpuReading | None) -> str | None:
+    """Return where a model was loaded to, by the NVIDIA GPU memory that its process took; None when that is not shown.
+
+    Args:
+        target: Meant for `cuda`; on others NVML says nothing of the device that was asked for.
+        before: The engine's libraries are loaded, which takes memory of its own.
+        after: The model is loaded.
+
+    Returns:
+        `cpu` when neither the process nor the whole device took 5 % of the weights' bytes; the target's device when the
+        process took half of them or more.
+    """
+    if not target.device.casefold().startswith("cuda") or not target.disk_bytes:
+        return None
+    if before is None or after is None or after.process is None:
+        return None
+    taken = (after.process - (before.process or 0)) / target.disk_bytes
+    if taken >= _MOST_OF_IT:
+        return target.device
+    if before.device is None or after.device is None:
+        return None
+    # Two witnesses for an accusation: in a container the process that is named may be another's with the same number.
+    is_elsewhere = taken < _NONE_OF_IT and (after.device - before.device) / target.disk_bytes < _NONE_OF_IT
+    return "cpu" if is_elsewhere else None
 
 
 def need_memory(targets: Iterable[Target], free: int) -> None:

@@ -37,6 +37,11 @@ class LlamaCpp:
         self._library = xllamacpp
         self._server: Any = None
 
+    @property
+    def device(self) -> str | None:
+        """`cpu` where there is nothing else; else None: llama.cpp does not tell where it put the weights."""
+        return None if _accelerators(self._library.get_device_info()) else "cpu"
+
     def describe(self) -> dict[str, Any]:
         """Return the package's version, the CPU features it was built with, and the devices it sees."""
         devices = [
@@ -48,7 +53,7 @@ class LlamaCpp:
             for device in self._library.get_device_info()
         ]
         # llama.cpp offloads to the first accelerator it was built for and finds.
-        accelerators = [device["name"].lower() for device in devices if device["name"] != "CPU"]
+        accelerators = _accelerators(devices)
         return {
             "package": f"xllamacpp {version('xllamacpp')}",
             "system_info": self._library.get_system_info().strip(" |"),
@@ -151,6 +156,10 @@ class LlamaCpp:
     def unload(self) -> None:
         """Free the model."""
         self._server = None
+
+
+def _accelerators(devices: list[dict[str, Any]]) -> list[str]:
+    return [device["name"].lower() for device in devices if device["name"] != "CPU"]
 
 
 def _chunks(event: dict[str, Any], at_ns: int) -> Iterator[Chunk]:

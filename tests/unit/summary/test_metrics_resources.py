@@ -49,9 +49,27 @@ def test_where_the_system_does_not_tell_anonymous_memory_apart_it_is_unknown() -
     assert (found.value, found.reason) == (None, "the system does not tell anonymous memory apart")
 
 
+def on_gpu(peak: int | None, method: str | None = "process", reason: str | None = None) -> Load:
+    return load(gpu_memory={"peak_bytes": peak, "method": method, "reason": reason})
+
+
 def test_gpu_memory_is_unknown_and_not_zero() -> None:
     found = estimate("peak_gpu_memory", [], [], [load()])
-    assert (found.value, found.reason) == (None, "GPU memory is not recorded")
+    assert (found.value, found.reason) == (None, "GPU memory was not recorded")
+    found = estimate("peak_gpu_memory", [], [], [on_gpu(None, None, "there is no NVIDIA GPU")])
+    assert (found.value, found.reason) == (None, "there is no NVIDIA GPU")
+
+
+def test_gpu_memory_is_the_largest_of_all_loads_and_zero_is_a_measurement() -> None:
+    found = estimate("peak_gpu_memory", [], [], [on_gpu(300), on_gpu(500), on_gpu(None, None, "NVML: lost")])
+    assert (found.statistic, found.value, found.n, found.label) == ("maximum", 500.0, 2, None)
+    assert found.left_out == {"NVML: lost": 1}
+    assert estimate("peak_gpu_memory", [], [], [on_gpu(0)]).value == 0.0
+
+
+def test_gpu_memory_that_others_may_have_a_part_in_says_so() -> None:
+    found = estimate("peak_gpu_memory", [], [], [on_gpu(300), on_gpu(500, "whole device", "WDDM")])
+    assert (found.value, found.label, found.reason) == (500.0, "Peak GPU memory, whole device", None)
 
 
 def test_disk_is_the_size_in_the_manifest() -> None:

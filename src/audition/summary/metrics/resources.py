@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from audition.bench.meters.gpu_memory import WHOLE_DEVICE
 from audition.bench.sample import Load, Memory, Sample
 from audition.summary.metrics.base import Metric, PerLoad, PerRequest, Reading, Readings, Records
 from audition.summary.metrics.estimate import Estimate
@@ -87,8 +89,16 @@ class PeakGpuMemory(PerLoad):
     statistic = "maximum"
 
     def value(self, load: Load) -> float | str:
-        """A reason: no record has it."""
-        return "GPU memory is not recorded"
+        """A reason when nothing could be read."""
+        found = load.gpu_memory or {}
+        peak = found.get("peak_bytes")
+        return float(peak) if isinstance(peak, int) else found.get("reason") or "GPU memory was not recorded"
+
+    def condense(self, used: Sequence[Reading], records: Records) -> Estimate:
+        """Return the maximum; what other programs held may be in it, and then its label says so."""
+        estimate = super().condense(used, records)
+        methods = {(r.record.gpu_memory or {}).get("method") for r in used if isinstance(r.record, Load)}
+        return replace(estimate, label=f"{self.header}, {WHOLE_DEVICE}") if WHOLE_DEVICE in methods else estimate
 
 
 class Disk(Metric):
