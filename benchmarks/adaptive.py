@@ -8,9 +8,9 @@ the same draws: what a target shows in round 7 is the same whether that round wa
 
 Good is, with `--until ci=5%`: every latency is known to 5 %. With `--budget`: every target that is slower than the
 fastest by 1 % or more is shown to be, and no other. Targets are compared as in `benchmarks/false_winners.py`, with
-`ratio_interval` against the fastest at a level such that all pairs together err in 5 %. The table says how many requests
-added rounds took, how many the fewest fixed rounds take that are good as often (or in 95 % of runs: rounds that are
-planned cannot wait for the last run), and how often as many requests in fixed rounds are good.
+`ratio_interval` against the fastest at a level such that all pairs together err in 5 %. The table says how many
+requests the added rounds took, how many the fewest fixed rounds take that are good as often (or in 95 % of runs: rounds
+that are planned cannot wait for the last run), and how often as many requests in fixed rounds are good.
 
 Looking after every round gives chance many tries. Were rounds added until a difference is shown at 95 %, one of two
 identical targets would be called slower in 10 % of runs. So the schedule goes on until 99 %, and only what is there in
@@ -320,6 +320,7 @@ def measure(scenario: Scenario, trials: int, fixed: Sequence[int] = FIXED, jobs:
 SCENARIOS = (
     Scenario("loads alike", (1, 1.05, 1.5), (0.01, 0.01, 0.01), until=UNTIL),
     Scenario("one with restless loads", (1, 1.05, 1.5, 2), (0.01, 0.01, 0.05, 0.01), until=UNTIL),
+    Scenario("one round planned", (1, 1.05, 1.5), (0.02, 0.02, 0.02), rounds=1, until=UNTIL),
     Scenario("5 cases", (1, 1.05, 1.5), (0.02, 0.02, 0.02), cases=5, until=UNTIL),
     Scenario("clear winner", (1, 1.3, 1.5), (0.02,) * 3, spend=12),
     Scenario("8 % apart, one clear loser", (1, 1.08, 1.5), (0.02,) * 3, spend=12),

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,12 +218,50 @@ class Missing:
         import a_package_that_is_not_installed  # type: ignore[import-not-found] # noqa: F401
 
 
+class Parallel(Steady):
+    """Answers several requests at once: repeats the prompt, and says how many are under way, and were at most.
+
+    A prompt can say `wait 500 ms`, which shows as dots, or `crash`.
+    """
+
+    concurrent = True
+    device = "toy0"
+
+    def load(self, weights_path: str, *, parallel: int = 1) -> None:
+        super().load(weights_path)
+        self.parallel = parallel
+        self.lock = threading.Lock()
+        self.under_way = self.most = 0
+
+    def chat(self, messages: list[dict[str, str]], **params: Any) -> Iterator[Any]:
+        from audition.engines.protocol import Chunk, Finish
+
+        prompt = messages[-1]["content"]
+        wait = re.search(r"wait (\d+) ms", prompt)
+        until = time.perf_counter() + (int(wait[1]) / 1000 if wait else 10 * TOKEN_S)
+        with self.lock:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+        try:
+            while time.perf_counter() < until:
+                time.sleep(TOKEN_S)
+                yield Chunk(".", time.perf_counter_ns())
+            if "crash" in prompt:
+                os._exit(7)
+            answer = {"prompt": prompt, "now": self.under_way, "most": self.most, "parallel": self.parallel}
+            yield Chunk(json.dumps(answer), time.perf_counter_ns())
+            yield Finish("stop", time.perf_counter_ns())
+        finally:
+            with self.lock:
+                self.under_way -= 1
+
+
 NAMES = [
     cls.__name__
     for cls in (
         *(Steady, Whole, Talks, Reveals, Counts, LoadFails, LoadCrashes, LoadHangs, LoadStarves, Crashes, Hangs),
         *(Seizes, Endless, Dozes, CannotStop, Raises, Bytes, OneBytes, Nothing, PlainChat, Unspeakable),
-        *(Undescribable, Chatty, Missing),
+        *(Undescribable, Chatty, Missing, Parallel),
     )
 ]
 

@@ -279,10 +279,12 @@ def conclude(run: RunDir, constraints: Constraints | None = None) -> Conclusion:
     from audition.summary.summarize import summarize, write_summary
 
     plan, samples = run.plan, run.samples()
-    blocks = Schedule(plan, run.added()).blocks
+    added = run.added()
+    blocks = Schedule(plan, added).blocks
+    stopped = added[-1].reason if added and not added[-1].blocks else None
     _check_against(blocks, samples, run)
     scores = score_samples(plan, samples)
-    summary = summarize(plan, samples, run.loads(), scores, blocks=blocks, host=run.host)
+    summary = summarize(plan, samples, run.loads(), scores, blocks=blocks, host=run.host, stopped=stopped)
     pick = decide(summary, constraints or Constraints())
     try:
         write_scores(run, scores)

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +101,7 @@ class Bench:
 
 
 @contextmanager
-def served(folder: Path, **scripts: dict[str, Any]) -> Iterator[dict[str, MockServer]]:
+def served(folder: Path, scripts: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, MockServer]]:
     """Run one mock server for each script; what is not said is quick."""
     with ExitStack() as stack:
         yield {
@@ -114,9 +114,9 @@ def served(folder: Path, **scripts: dict[str, Any]) -> Iterator[dict[str, MockSe
         }
 
 
-def bench(folder: Path, *options: str | int, cases: int = 3, **scripts: dict[str, Any]) -> Bench:
+def bench(folder: Path, scripts: Mapping[str, dict[str, Any]], *options: str | float, cases: int = 3) -> Bench:
     """Measure mock servers, and give them the time to log their last request."""
-    with served(folder, **scripts) as servers:
+    with served(folder, scripts) as servers:
         started = time.monotonic()
         out = folder / "out"
         urls = endpoints(*(server.url for server in servers.values()))

@@ -28,7 +28,7 @@ MACHINE = {"background_load", "cpu_steal", "client_lag", "throttled", "swapping"
 
 def test_what_is_reported_is_what_the_server_did(tmp_path: Path) -> None:
     script = {"ttft_ms": 60.0, "itl_ms": 5.0, "tokens": 40}
-    run = bench(tmp_path, "--rounds", 2, cases=8, it=script)
+    run = bench(tmp_path, {"it": script}, "--rounds", 2, cases=8)
     assert run.result.returncode == 0, run.result.stderr
     summary = read_summary(run.out)
     (target,) = summary["targets"]
@@ -115,7 +115,7 @@ def test_every_failure_has_its_code() -> None:
 def all_fail(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """Servers of which each fails every request in its way, measured in one run."""
     scripts = {kind: {"failures": {kind: 1}} for kind in CODES}
-    return bench(tmp_path_factory.mktemp("all"), "--rounds", 2, "--timeout", 1, **scripts)
+    return bench(tmp_path_factory.mktemp("all"), scripts, "--rounds", 1, "--timeout", 0.7)
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +123,16 @@ def fifth_fails(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """Servers of which each fails every fifth request."""
     scripts = {kind: {"failures": {kind: 5}} for kind in FAILURES}
     options = ("--rounds", 1, "--timeout", 1, "--no-probes")
-    return bench(tmp_path_factory.mktemp("fifth"), *options, cases=9, **scripts)
+    return bench(tmp_path_factory.mktemp("fifth"), scripts, *options, cases=9)
 
 
 def test_when_nothing_answers_the_run_ends_and_fails(all_fail: Bench) -> None:
     assert all_fail.result.returncode == 1
     assert "no target answered a single request" in all_fail.result.stderr
-    # Two of them hang: five probes, then one request a round, of a second each; the rest answers at once.
-    assert all_fail.seconds < 40
+    assert "audition pick" not in all_fail.result.stderr
+    # Two of them hang: five probes and a first request, of 0.7 s each; then they are given up. The rest fails at once.
+    assert [len(all_fail.truth(kind)) for kind in ("hang", "hang_midway")] == [6, 6]
+    assert all_fail.seconds < 30
     assert no_invented_zeros(all_fail) == []
 
 
@@ -138,9 +140,9 @@ def test_when_nothing_answers_the_run_ends_and_fails(all_fail: Bench) -> None:
 def test_a_server_that_always_fails_is_counted_under_the_code(kind: str, all_fail: Bench) -> None:
     target = all_fail.target(kind)
     assert target["status"] == "failed"
-    assert target["requests"]["measured"] == target["requests"]["failed"] + target["requests"]["timeout"] == 6
-    # First request, warm-up and three cases, in two rounds.
-    assert [(error["code"], error["requests"]) for error in target["errors"]] == [(CODES[kind], 10)]
+    assert target["requests"]["measured"] == target["requests"]["failed"] + target["requests"]["timeout"] == 3
+    # First request, warm-up and three cases.
+    assert [(error["code"], error["requests"]) for error in target["errors"]] == [(CODES[kind], 5)]
     assert target["metrics"]["failure_rate"]["value"] == 100
     for tag in ("ttft", "latency", "decode_tps", "itl", "throughput", "request_rate", "first_request"):
         assert target["metrics"][tag]["value"] is None
@@ -185,7 +187,7 @@ def test_a_missing_done_is_noted_and_nothing_is_lost(fifth_fails: Bench) -> None
 
 def test_a_server_that_is_killed_midway(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with served(tmp_path, it={"ttft_ms": 30.0}) as servers:
+    with served(tmp_path, {"it": {"ttft_ms": 30.0}}) as servers:
         options = ("--prompts", prompts_file(tmp_path, 8), "--rounds", "2", "--no-probes", "--out", out)
         process = start("bench", *endpoints(servers["it"].url), *options)
         wait_until(lambda: len(records(tmp_path / "it.jsonl")) >= 6, process)
@@ -211,7 +213,7 @@ def test_a_server_that_is_killed_midway(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockServer]:
-    with served(tmp_path_factory.mktemp("locked"), it={"api_key": "sk-the-true-key"}) as servers:
+    with served(tmp_path_factory.mktemp("locked"), {"it": {"api_key": "sk-the-true-key"}}) as servers:
         yield servers["it"]
 
 
@@ -229,7 +231,7 @@ def refused(prompts: Path, *args: str | Path, code: int, says: Sequence[str]) ->
 
 
 def test_nobody_listens_where_a_model_is_named(tmp_path: Path) -> None:
-    with served(tmp_path, gone={}) as servers:
+    with served(tmp_path, {"gone": {}}) as servers:
         url = servers["gone"].url
     out = tmp_path / "out"
     result = audition("bench", "--endpoint", f"{url}#mock", "--prompts", prompts_file(tmp_path, 3), "--out", out)
@@ -303,7 +305,7 @@ def test_the_key_is_written_nowhere(
     [("{url}/nowhere#mock", "not_found"), ("{url}#other", "not_found"), ("{tls}#mock", "tls_error")],
 )
 def test_a_named_model_that_cannot_be_asked(address: str, code: str, tmp_path: Path) -> None:
-    with served(tmp_path, it={}) as servers:
+    with served(tmp_path, {"it": {}}) as servers:
         url = address.format(url=servers["it"].url, tls=servers["it"].url.replace("http:", "https:"))
         result = audition("bench", "--endpoint", url, "--prompts", prompts_file(tmp_path, 2), "--out", tmp_path / "out")
     assert result.returncode == 1
@@ -359,11 +361,11 @@ def liars(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     """Servers of which each tells one lie, and honest ones among them; their targets' summaries by name."""
     lies = {lie: {**TELLING, "lies": [lie]} for lie in LIES if lie not in CACHES}
     honest = {f"honest_{name}": {**TELLING, **script} for name, script in HONEST.items()}
-    run = bench(tmp_path_factory.mktemp("lies"), "--rounds", 1, "--timeout", 10, **lies, **honest)
+    run = bench(tmp_path_factory.mktemp("lies"), {**lies, **honest}, "--rounds", 1, "--timeout", 10)
     # Of a cache it matters that prompts come again.
     caches = {lie: {**TELLING, "prefill_tps": 4000.0, "lies": [lie]} for lie in CACHES}
     options = ("--rounds", 2, "--deterministic", "--prompt-cache", "keep", "--timeout", 10)
-    again = bench(tmp_path_factory.mktemp("caches"), *options, **caches)
+    again = bench(tmp_path_factory.mktemp("caches"), caches, *options)
     return {name: each.target(name) for each in (run, again) for name in each.servers}
 
 

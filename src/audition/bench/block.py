@@ -26,9 +26,15 @@ if TYPE_CHECKING:
 
 GIVE_UP_AFTER = 5
 """Failures in a row of the kind that every request will share; then the rest of the block is not asked any more."""
+_PROBE_PATIENCE = 2
+MOST_FAILURES = 50
+"""Failures in a row of any kind: a server that refuses everything at once must not be asked for minutes."""
 
 _HOPELESS = frozenset(
-    {"timeout", "connection_refused", "connection_lost", "host_not_found", "tls_error", "proxy_error", "unauthorized"}
+    {
+        *("timeout", "connect_timeout", "connection_refused", "connection_lost", "connection_reset"),
+        *("connection_failed", "host_not_found", "tls_error", "proxy_error", "unauthorized"),
+    }
 )
 
 
@@ -56,7 +62,7 @@ class BlockRunner:
         attempt: int,
         add: Callable[[Sample], None],
         power: Power | None = None,
-        wary: bool = False,
+        gave_up: int = 0,
     ) -> None:
         """Prepare a block.
 
@@ -68,7 +74,7 @@ class BlockRunner:
             attempt: The number of this attempt, from 1.
             add: Records a sample.
             power: The open energy counters, where there are any.
-            wary: The target gave up in an earlier block: the first failure of that kind is enough now.
+            gave_up: How many blocks of the target gave up before, without a single answer in between.
         """
         self.block = block
         self.gave_up = False
@@ -77,13 +83,17 @@ class BlockRunner:
         self._attempt = attempt
         self._record = add
         self._power = power
-        self._patience = 1 if wary else GIVE_UP_AFTER
+        patience = _PROBE_PATIENCE if block.is_probe else GIVE_UP_AFTER
+        self._patience = (patience, 1, 0)[min(gave_up, 2)]
+        self.answered = False
         self._earlier = earlier
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._activity = ActivityMeter(subject.pids)
         self._error: AuditionError | None = None
         self._opened = False
         self._in_a_row = 0
+        self._failures = 0
+        self._last_error = "it never answered in earlier blocks"
         self._ended: deque[tuple[Request, Callable[[], Reply], dict[str, Any], int | None]] = deque()
         self._drainer: asyncio.Task[None] | None = None
         self._under_way: dict[tuple[str, str, str, int], Request] = {}
@@ -176,9 +186,8 @@ class BlockRunner:
             EngineDied: It is gone, or has failed too often in a row.
             AuditionError: A sample cannot be recorded.
         """
-        if self._drainer is not None and self._drainer.done():
-            self._drainer.result()
-        if self.gave_up:
+        if self.gave_up or self._patience == 0:
+            self.gave_up = True
             raise self._hopeless()
         mark = mark_of(self._plan, self.block, request, self._attempt)
         params = parameters(self._plan, self.block, request)
@@ -191,6 +200,8 @@ class BlockRunner:
         if self._alone(request):
             self._flush()
         elif self._drainer is None or self._drainer.done():
+            if self._drainer is not None:
+                self._drainer.result()  # a sample could not be recorded
             self._drainer = asyncio.ensure_future(self._drain())
 
     async def take_turn(self, request: Request, scheduled_ns: int | None) -> None:
@@ -225,15 +236,16 @@ class BlockRunner:
     def _add(self, sample: Sample) -> None:
         self._todo.pop((sample.phase, sample.level, sample.case, sample.repeat), None)
         self._record(sample)
-        hopeless = sample.error is not None and sample.error["code"] in _HOPELESS
-        self._in_a_row = self._in_a_row + 1 if hopeless else 0
-        if self._in_a_row >= self._patience:
+        error = sample.error
+        self.answered = self.answered or error is None
+        self._failures = self._failures + 1 if error is not None else 0
+        self._in_a_row = self._in_a_row + 1 if error is not None and error["code"] in _HOPELESS else 0
+        if error is not None and (self._in_a_row >= self._patience or self._failures >= MOST_FAILURES):
             self.gave_up = True
-            self._last = sample.error or {}
+            self._last_error = error["message"]
 
     def _hopeless(self) -> EngineDied:
-        times = "once more" if self._patience == 1 else f"{self._patience} times in a row"
-        return EngineDied(f"it failed {times}: {self._last.get('message')}", code=self._last.get("code", "timeout"))
+        return EngineDied(f"it failed again and again: {self._last_error}", code="gave_up")
 
     def _ask_for(self, code: str) -> Ask:
         """Return what a guard asks its probe's requests with."""

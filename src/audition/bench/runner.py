@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -51,7 +52,7 @@ class _State:
 
     samples: list[Sample]
     loads: list[Load]
-    gave_up: set[str] = field(default_factory=set)
+    gave_up: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +171,17 @@ class _Runner:
             for runner in runners:
                 await runner.close()
         for runner in runners:
-            load = runner.load()
-            self._writer.add_load(load)
-            self._state.loads.append(load)
-            if runner.gave_up:
-                self._state.gave_up.add(load.target)
-            self._listener.block_ended(load)
+            self._ended(runner)
+
+    def _ended(self, runner: BlockRunner) -> None:
+        load = runner.load()
+        self._writer.add_load(load)
+        self._state.loads.append(load)
+        if runner.answered:
+            del self._state.gave_up[load.target]
+        elif runner.gave_up:
+            self._state.gave_up[load.target] += 1
+        self._listener.block_ended(load)
 
     async def _interleave(self, runners: list[BlockRunner]) -> None:
         """Ask several loaded targets in turn, request by request."""
@@ -200,7 +206,7 @@ class _Runner:
             attempt=attempt,
             add=self._add,
             power=self._power,
-            wary=block.target in self._state.gave_up,
+            gave_up=self._state.gave_up[block.target],
         )
 
     def _add(self, sample: Sample) -> None:

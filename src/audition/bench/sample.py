@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -23,6 +24,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("error", "engine_timings", "asked", "wire"), (dict, _NONE)),
     "chunk_times_ms": (list, tuple),
 }
+_RESOLUTION_MS = 0.001
+"""What times are rounded to."""
 _AT_LEAST_ZERO = (
     *("ttft_ms", "ttfa_ms", "latency_ms", "elapsed_ms", "queue_ms"),
     *("prompt_tokens", "cached_tokens", "completion_tokens"),
@@ -124,6 +127,11 @@ class Sample:
     def key(self) -> tuple[str, str, str, str, int]:
         """What makes a sample unique in a run."""
         return self.block, self.phase, self.level, self.case, self.repeat
+
+
+def counted_latency(sample: Sample) -> float:
+    """Return a sample's latency in milliseconds as comparisons take it: infinite where it failed, and never 0."""
+    return math.inf if sample.latency_ms is None else max(sample.latency_ms, _RESOLUTION_MS)
 
 
 @dataclass(frozen=True, slots=True)

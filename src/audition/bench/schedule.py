@@ -12,16 +12,18 @@ from typing import Any
 
 from audition.bench.plan import Block, Plan, make_round
 from audition.bench.requests import measured_requests, opening
-from audition.bench.sample import Load, Sample
+from audition.bench.sample import Load, Sample, counted_latency
 from audition.stats.clusters import relative_half_width
 from audition.stats.fixed_cases import FixedCases, fixed_cases_interval
 from audition.stats.multiple import pairs_with_best
-from audition.stats.paired import ratio_interval
+from audition.stats.paired import Ratio, ratio_interval
 
 MOST_ROUNDS = 100
+ALIKE = 0.02
+"""Targets that differ by no more than this are not worth more rounds: they are the same in latency."""
 
 LOOK_ALPHA = 0.01
-"""Targets count as told apart, and get no more rounds, when chance alone tells any two of them apart less often.
+"""Targets count as told apart, and get no more rounds, when chance alone tells some two apart less often than this.
 
 Stricter than the 5 % at which the results are read: looking after every round gives chance many tries, and with 5 %
 two identical targets would be told apart in 10 % of runs (benchmarks/adaptive.py; the idea is that of Peto et al.,
@@ -29,7 +31,10 @@ British Journal of Cancer 34, 1976).
 """
 
 _LOADS_TO_SEE = 3
-"""With so many loads and still no interval, more of them give none either."""
+"""Fewer loads are not believed: two that happen to be alike would end a run whose interval is then too narrow.
+
+With so many and still no interval, more of them give none either.
+"""
 
 _Row = tuple[str, str, float]
 """Case, block and latency in milliseconds, infinite where the request failed."""
@@ -114,7 +119,7 @@ class Schedule:
         if settings.budget_s is not None:
             views.append(_not_told_apart(answering))
         wanted = {id_: reason for view in reversed(views) for id_, reason in view.wanted.items()}
-        silent = [f"{id_} does not answer" for id_ in rows if id_ not in answering]
+        silent = [f"{id_} fails too often to go on" for id_ in rows if id_ not in answering]
         if not wanted:
             return Added((), _listed([*(said for view in views for said in view.settled), *silent]))
         reasons = _listed(wanted.values())
@@ -124,8 +129,7 @@ class Schedule:
         if settings.budget_s is not None:
             names = self._affordable(names, loads)
             if not names:
-                left = f"what is left of the budget of {settings.budget_s:g} s is too short for another block"
-                return Added((), f"{left}, and {reasons}")
+                return Added((), f"the budget of {settings.budget_s:g} s leaves no time for more, and {reasons}")
         first = len(measured) + 1
         cases = [case.id for case in self._plan.cases]
         return Added(tuple(make_round(names, cases, settings, latest + 1, first)), reasons)
@@ -162,10 +166,10 @@ def _not_precise(values: dict[str, list[_Row]], until: float) -> _View:
     for id_, rows in values.items():
         found = _precision(rows)
         width = relative_half_width(found)
-        if width is None and found.loads >= _LOADS_TO_SEE:
-            hopeless.append(f"how well the latency of {id_} is known cannot be told from these cases")
-        elif width is None:
+        if found.loads < _LOADS_TO_SEE:
             wide[id_] = f"the latency of {id_} is not known yet"
+        elif width is None:
+            hopeless.append(f"how well the latency of {id_} is known cannot be told from these cases")
         elif width > until:
             wide[id_] = f"the latency of {id_} is known to \N{PLUS-MINUS SIGN}{width:.1%}"
     if len(hopeless) == len(values):
@@ -187,22 +191,31 @@ def _not_told_apart(values: dict[str, list[_Row]]) -> _View:
     others = [id_ for id_ in values if id_ != fastest]
     level = 1 - LOOK_ALPHA / pairs_with_best(len(others))
     ratios = {id_: ratio_interval(values[fastest], values[id_], level) for id_ in others}
-    hopeless = [id_ for id_, ratio in ratios.items() if ratio.low is None]
-    tied = [id_ for id_, ratio in ratios.items() if not ratio.shown and id_ not in hopeless]
+    seen = [id_ for id_ in others if min(_loads(values[id_]), _loads(values[fastest])) >= _LOADS_TO_SEE]
+    hopeless = [id_ for id_ in seen if ratios[id_].low is None]
+    alike = [id_ for id_ in seen if _is_within(ratios[id_], ALIKE)]
+    tied = [id_ for id_, ratio in ratios.items() if not ratio.shown and id_ not in hopeless and id_ not in alike]
     if tied:
-        reason = f"{fastest} and {' and '.join(tied)} are too close to call in latency"
-        return _View(dict.fromkeys([fastest, *tied], reason), [])
+        # As they are named in the plan: which of them leads may change from round to round.
+        close = [id_ for id_ in values if id_ == fastest or id_ in tied]
+        return _View(dict.fromkeys(close, f"{' and '.join(close)} are too close to call in latency"), [])
     apart = [f"{fastest} and {id_} cannot be told apart by latency: {ratios[id_].reason}" for id_ in hopeless]
+    apart += [f"{fastest} and {id_} differ in latency by {ALIKE:.0%} at most" for id_ in alike]
     return _View({}, apart or [f"{fastest} can be told apart from every other target by latency"])
+
+
+def _is_within(ratio: Ratio, share: float) -> bool:
+    """Return whether a ratio is known to differ from 1 by no more than a share."""
+    return ratio.low is not None and ratio.high is not None and 1 - share <= ratio.low <= ratio.high <= 1 + share
 
 
 def _spent(loads: Sequence[Load], *, together: bool) -> float:
     """Return how long the blocks took, in seconds; the blocks of a round that were loaded together count once."""
-    rounds: dict[tuple[int, str], float] = {}
+    took: dict[tuple[int, int, str], float] = {}
     for load in loads:
-        key = (load.round, "" if together and load.round > 0 else load.block)
-        rounds[key] = max(rounds.get(key, 0.0), load.wall_s or 0.0)
-    return math.fsum(rounds.values())
+        key = (load.round, load.attempt, "" if together and load.round > 0 else load.block)
+        took[key] = max(took.get(key, 0.0), load.wall_s or 0.0)
+    return math.fsum(took.values())
 
 
 def _answers(rows: Sequence[_Row]) -> bool:
@@ -219,7 +232,7 @@ def _answers(rows: Sequence[_Row]) -> bool:
 
 def _latencies(samples: Sequence[Sample], target: str, level: str) -> list[_Row]:
     return [
-        (sample.case, sample.block, math.inf if sample.latency_ms is None else sample.latency_ms)
+        (sample.case, sample.block, counted_latency(sample))
         for sample in samples
         if sample.target == target and sample.phase == "measured" and sample.level == level
     ]
@@ -228,6 +241,10 @@ def _latencies(samples: Sequence[Sample], target: str, level: str) -> list[_Row]
 def _precision(rows: Sequence[_Row]) -> FixedCases:
     cases, blocks, latencies = zip(*rows, strict=True)
     return fixed_cases_interval(latencies, cases, blocks)
+
+
+def _loads(rows: Sequence[_Row]) -> int:
+    return len({block for _, block, _ in rows})
 
 
 def _listed(reasons: Iterable[str]) -> str:

@@ -100,6 +100,11 @@ class RunProgress:
         self._requests = 0
         self._plan: Plan | None = None
 
+    @property
+    def _is_timed(self) -> bool:
+        """Whether nobody can say how many requests it will be."""
+        return self._plan is None or any(level.duration_s is not None for level in self._plan.levels)
+
     def started(self, run: RunDir) -> None:
         """Say where the run is, before anything can go wrong."""
         self._plan = run.plan
@@ -107,7 +112,8 @@ class RunProgress:
 
     def resumed(self, done: int, total: int, torn: list[str]) -> None:
         """Say what is there already."""
-        self._console.print(f"Going on: {done} of {total} requests are recorded.")
+        of = "" if self._is_timed else f" of {total}"
+        self._console.print(f"Going on: {done}{of} requests are recorded.")
         for name in torn:
             self._console.print(f"The last line of {name} was half written and has been dropped.")
 
@@ -119,8 +125,7 @@ class RunProgress:
         if not self._heads:
             self._done = self._requests = 0
         self._heads[block.id] = f"[{number}/{total}] {what}: {block.target}"
-        timed = self._plan is None or any(level.duration_s is not None for level in self._plan.levels)
-        self._requests = 0 if timed or self._plan is None else self._requests + count_of(self._plan, block)
+        self._requests = 0 if self._is_timed or self._plan is None else self._requests + count_of(self._plan, block)
         if self._console.is_terminal and self._status is None:
             self._status = self._console.status(f"{self._heads[block.id]}: loading")
             self._status.start()
@@ -148,9 +153,10 @@ class RunProgress:
 
     def added(self, added: Added) -> None:
         """Say why there is another round, or no more."""
+        from audition.summary.units import counted
         from audition.text import printable
 
-        what = f"Another round ({len(added.blocks)})" if added.blocks else "No more rounds"
+        what = f"Another round of {counted(len(added.blocks), 'target')}" if added.blocks else "No more rounds"
         self._console.print(f"{what}: {printable(added.reason)}.", soft_wrap=True)
 
     def stop(self) -> None:

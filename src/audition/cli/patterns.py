@@ -30,7 +30,7 @@ def parse_levels(concurrency: str | None, rate: str | None, duration: str | None
             )
         rates = _numbers("--rate", rate, 0.001, MOST_A_SECOND)
         return tuple(Level.open(value, seconds) for value in rates)
-    counts = _numbers("--concurrency", concurrency or "1", 1, MOST_AT_ONCE)
+    counts = _numbers("--concurrency", "1" if concurrency is None else concurrency, 1, MOST_AT_ONCE)
     if any(value != int(value) for value in counts):
         raise UsageError("--concurrency takes whole numbers", fix="--concurrency 1,2,4,8")
     return tuple(Level.closed(int(value), seconds) for value in counts)
@@ -50,15 +50,16 @@ def parse_until(text: str) -> float:
 
 
 def _numbers(option: str, text: str, least: float, most: float) -> list[float]:
-    values = []
+    fix = f"{option} {'1,2,4,8' if option == '--concurrency' else '0.5,1,2'}"
+    values: dict[str, float] = {}
     for part in text.split(","):
         try:
             value = float(part)
         except ValueError:
             value = math.nan
         if not least <= value <= most:
-            raise UsageError(f"{option} takes numbers from {least:g} to {most:g}, not {part.strip()!r:.40}")
-        if value in values:
-            raise UsageError(f"{option} names {value:g} twice")
-        values.append(value)
-    return values
+            raise UsageError(f"{option} takes numbers from {least:g} to {most:g}, not {part.strip()!r:.40}", fix=fix)
+        if f"{value:g}" in values:  # as a level's name has it
+            raise UsageError(f"{option} names {value:g} twice", fix="name each once; --rounds repeats the measurement")
+        values[f"{value:g}"] = value
+    return list(values.values())

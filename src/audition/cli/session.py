@@ -91,10 +91,10 @@ def _show(run: RunDir, *, as_json: bool) -> None:
         terminal.show(output.stdout(), conclusion.summary, conclusion.pick)
     talk = output.stderr()
     talk.print(f"Report: {conclusion.reports[0]}", soft_wrap=True)
+    if all(target["status"] in ("failed", "not measured") for target in conclusion.summary["targets"]):
+        talk.print("error: no target answered a single request; the table says why")
+        sys.exit(1)
     talk.print(
         f"Choose under constraints: audition pick '{run.path}' --max-latency 2s --licence permissive",
         soft_wrap=True,
     )
-    if all(target["status"] in ("failed", "not measured") for target in conclusion.summary["targets"]):
-        talk.print("error: no target answered a single request; the table says why")
-        sys.exit(1)

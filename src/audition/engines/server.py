@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from audition.engines.protocol import EngineError
 from audition.errors import UsageError
+from audition.paths import expanded
 from audition.text import one_line
 
 if TYPE_CHECKING:
@@ -127,9 +128,9 @@ def read_key(variable: str | None, file: str | None) -> str | None:
         where = f"the environment variable {variable} is not set"
     elif file is not None:
         try:
-            key = Path(file).expanduser().read_text(encoding="utf-8").strip()
+            key = expanded(file).read_text(encoding="utf-8").strip()
             where = f"the file {file} is empty"
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # no UTF-8, or a null byte in the path
             raise UsageError(f"cannot read the key from {file}", fix="name a text file with --key-file") from error
     else:
         return None

@@ -358,7 +358,7 @@ def _notes(summary: dict[str, Any]) -> tuple[str, ...]:
     if not summary["complete"]:
         notes.append("the run is not complete: audition bench --resume goes on with it")
     measured = [target for target in summary["targets"] if target["status"] != "not measured"]
-    if len(measured) > 1 and all(target["metrics"]["load_time"]["n"] <= 1 for target in measured):
+    if len(measured) > 1 and all(len({load for _, load, _ in _latencies(target)}) <= 1 for target in measured):
         notes.append("each target was loaded once: a difference between loads may look like one between targets")
     judged = max((target["quality"]["cases"] for target in measured), default=0)
     if measured and not judged:

@@ -59,6 +59,8 @@ def _intro(plan: Plan, host: dict[str, Any], summary: dict[str, Any]) -> str:
         f"{counted(summary['rounds'], 'round')}, {mode}, at most {settings.max_tokens} tokens an answer, {load}. "
         f"Planned {cell(plan.created_at)}, measured on {', '.join(hardware)}."
     )
+    if summary["stopped"]:
+        text += f" No more rounds were added: {cell(summary['stopped'])}."
     if not summary["complete"]:
         text += "\n\n**This run is not complete:** some blocks of its plan have not been run."
     return text
@@ -97,6 +99,9 @@ def _table(summary: dict[str, Any]) -> str:
         "Decode tok/s, 95 % interval",
         "Quality, 95 % interval",
     ]
+    if summary["settings"]["until_ci"] is not None:
+        here = [[target["id"], _here(target["latency_here"])] for target in summary["targets"]]
+        lines += ["", *grid(["Target", "Typical latency on these prompts, 95 % interval for new loads"], here)]
     more = [[target["id"], *(marked(target["metrics"][tag]) for tag in _RESOURCES)] for target in summary["targets"]]
     resources = ["Target", *(_titled(metric(tag)) for tag in _RESOURCES)]
     return "\n".join([*lines, "", *grid(header, detail), "", *grid(resources, more)])
@@ -146,6 +151,15 @@ _RESOURCES = (
     "peak_memory_anonymous",
     "memory_after_unload",
 )
+
+
+def _here(entry: dict[str, Any] | None) -> str:
+    if entry is None or entry["value_ms"] is None:
+        return UNKNOWN
+    value = duration(number(entry["value_ms"]))
+    if entry["low_ms"] is None or entry["high_ms"] is None:
+        return value
+    return f"{value} [{duration(number(entry['low_ms']))}, {duration(number(entry['high_ms']))}]"
 
 
 def _titled(about: Metric) -> str:

@@ -115,6 +115,8 @@ def _notes(summary: dict[str, Any]) -> list[RenderableType]:
     lines: list[RenderableType] = []
     if not summary["complete"]:
         lines.append(Text("This run is not complete.", style="yellow"))
+    if summary["stopped"]:
+        lines.append(Text(f"No more rounds: {printable(summary['stopped'])}.", style="dim"))
     for target in summary["targets"]:
         found = findings(target)
         if found or target["errors"]:

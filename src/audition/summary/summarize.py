@@ -11,12 +11,13 @@ from typing import Any
 from audition.bench.guards import Evidence, Finding, run_guards
 from audition.bench.plan import Block, Plan, Target
 from audition.bench.rundir import RunDir
-from audition.bench.sample import Load, Sample
+from audition.bench.sample import Load, Sample, counted_latency
 from audition.bench.schedule import Schedule
 from audition.errors import AuditionError
 from audition.jsonfile import read_json, write_json
 from audition.quality.scores import SampleScore
 from audition.stats import quantiles
+from audition.stats.fixed_cases import fixed_cases_interval
 from audition.stats.proportions import wilson
 from audition.summary.metrics import METRICS, Records
 
@@ -31,6 +32,7 @@ def summarize(
     *,
     blocks: Sequence[Block] | None = None,
     host: Mapping[str, Any] | None = None,
+    stopped: str | None = None,
 ) -> dict[str, Any]:
     """Return the content of `summary.json`: plain numbers, rounded once, so that the same samples give the same bytes.
 
@@ -44,6 +46,7 @@ def summarize(
         scores: All scores.
         blocks: The blocks of the plan and those that were added; None takes the plan's.
         host: The content of `host.json`.
+        stopped: Why an adaptive plan added no more rounds.
     """
     blocks = plan.blocks if blocks is None else blocks
     host = host or {}
@@ -55,6 +58,7 @@ def summarize(
         "settings": asdict(plan.settings),
         "levels": [asdict(level) for level in plan.levels],
         "rounds": max((block.round for block in blocks), default=0),
+        "stopped": stopped,
         "cases": len(plan.cases),
         "noise_floor": host.get("noise_floor"),
         "targets": [
@@ -116,7 +120,10 @@ def _target_summary(
     findings = run_guards(Evidence.of(plan, target, samples, loads, host))
     requests = _counts(measured)
     answered = requests["ok"] + requests["truncated"]
-    status = "not measured" if not measured else "failed" if not answered else "ok"
+    errors = _errors(
+        [sample for sample in mine if sample.phase != "probe"], [load for load in loads if load.target == target.id]
+    )
+    status = "ok" if answered else "failed" if measured or errors else "not measured"
     if status == "ok" and answered < len(measured):
         status = "partly failed"
     levels = [
@@ -138,14 +145,13 @@ def _target_summary(
         "digest": target.digest,
         "status": status,
         "requests": requests,
-        "errors": _errors(
-            [sample for sample in mine if sample.phase != "probe"], [load for load in loads if load.target == target.id]
-        ),
+        "errors": errors,
         "token_sources": sorted({s.token_source for s in measured if s.token_source}),
         "metrics": levels[0]["metrics"],
         "levels": levels,
         "quality": _quality(plan, scores, findings),
         "findings": [asdict(finding) for finding in findings],
+        "latency_here": _latency_here([sample for sample in measured if sample.level == plan.levels[0].id]),
         "by_case": _by_case(plan, [sample for sample in measured if sample.level == plan.levels[0].id], scores),
     }
 
@@ -154,9 +160,26 @@ def _by_load(samples: Sequence[Sample]) -> dict[str, float | str]:
     """Return a case's median latency in each load, so that targets can be compared case by case and load by load."""
     found: dict[str, list[float]] = defaultdict(list)
     for sample in samples:
-        found[sample.block].append(math.inf if sample.latency_ms is None else sample.latency_ms)
+        found[sample.block].append(counted_latency(sample))
     medians = {block: quantiles.estimate(values, 0.5).value for block, values in found.items()}
     return {block: "inf" if math.isinf(value) else round(value, 3) for block, value in medians.items()}
+
+
+def _latency_here(samples: Sequence[Sample]) -> dict[str, Any] | None:
+    """Return the typical latency on just these cases, with its interval for new loads: what `--until` looks at."""
+    if not samples:
+        return None
+    found = fixed_cases_interval(
+        [counted_latency(sample) for sample in samples],
+        [sample.case for sample in samples],
+        [sample.block for sample in samples],
+    )
+    numbers = {"value_ms": found.value, "low_ms": found.low, "high_ms": found.high}
+    return {
+        **{name: "inf" if v is not None and math.isinf(v) else v and round(v, 3) for name, v in numbers.items()},
+        "n": found.n,
+        "loads": found.loads,
+    }
 
 
 def _metrics(records: Records, findings: Sequence[Finding]) -> dict[str, Any]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clocks import Clock, Loop, Play
+from puppets import Answer, Outcome, Puppet, RunBlock
 from running import Witness
 
 from audition.bench import pattern
+from audition.bench.block import BlockRunner
+from audition.bench.plan import Block, Plan
 from audition.bench.rundir import RunDir
 from audition.bench.runner import Means, run_plan
+from audition.bench.sample import Sample
+from audition.errors import AuditionError
 
 FREE = 2**40
 
@@ -54,5 +59,47 @@ def play(clock: Clock) -> Play:
     def run(work: Coroutine[Any, Any, None]) -> None:
         with asyncio.Runner(loop_factory=lambda: Loop(clock)) as runner:
             runner.run(work)
+
+    return run
+
+
+@pytest.fixture
+def run_block(clock: Clock, play: Play) -> RunBlock:
+    """Runs one block of a plan against a puppet, from load to unload."""
+
+    def run(
+        plan: Plan,
+        answer: Callable[[int], Answer] = lambda _: 1.0,
+        *,
+        block: Block | None = None,
+        earlier: Sequence[Sample] = (),
+        attempt: int = 1,
+        add: Callable[[Sample], None] = lambda _: None,
+        refusal: AuditionError | None = None,
+        target: Puppet | None = None,
+        **more: Any,
+    ) -> Outcome:
+        puppet, samples = target or Puppet(clock, answer), list[Sample]()
+        puppet.refusal = refusal
+
+        def record(sample: Sample) -> None:
+            add(sample)
+            samples.append(sample)
+
+        runner = BlockRunner(
+            plan, block or plan.blocks[0], puppet, earlier=earlier, attempt=attempt, add=record, **more
+        )
+
+        async def work() -> None:
+            try:
+                await runner.open()
+                await runner.ask_all()
+                await runner.unload()
+            finally:
+                await runner.close()
+                assert puppet.is_closed
+
+        play(work())
+        return Outcome(samples, runner.load(), runner, puppet)
 
     return run

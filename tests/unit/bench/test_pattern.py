@@ -88,7 +88,7 @@ def test_the_first_failure_ends_a_closed_loop_and_is_raised_as_it_is(
     server = Server(clock, lambda request: 1.0 + request / 10)
     server.fails_at = 9
     with pytest.raises(Broken) as caught:
-        play(closed_loop(server.send, itertools.count(), concurrency))
+        play(closed_loop(server.send, iter(range(200)), concurrency))
     assert caught.value.args == (9,)
     assert sorted([9, *server.ended, *server.cancelled]) == sorted(request for request, *_ in server.sent)
     assert len(server.cancelled) == concurrency - 1, "the others are stopped, and none comes after them"
@@ -182,7 +182,7 @@ def test_a_failure_ends_an_open_loop_before_its_next_request(clock: Clock, play:
     server = Server(clock, lambda _: 10.0)
     server.fails_at = 0
     with pytest.raises(Broken):
-        play(open_loop(server.send, itertools.count(), 2.0, random.Random(1)))
+        play(open_loop(server.send, iter(range(100)), 2.0, random.Random(1)))
     first = schedule(2.0, 1, 1)[0]
     sent = len([at for at in schedule(2.0, 1, 100) if at < first + 10.0])
     assert len(server.sent) == sent

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from audition.bench.plan import Block
 from audition.bench.rundir import RunDir, new_run_path
 from audition.bench.sample import Memory
+from audition.bench.schedule import Added
 from audition.errors import AuditionError, UsageError
 from plans import a_load, a_plan, a_run, a_sample
 
@@ -286,3 +288,61 @@ def test_a_run_that_cannot_be_locked_says_so(run: RunDir) -> None:
     with pytest.raises(AuditionError) as caught, run.writing():
         pass
     assert str(run.path) in caught.value.message
+
+
+ADDED = Added((Block("b002", 2, "tiny", ("red", "green")), Block("b003", 2, "other", ("blue",))), "too close to call")
+END = Added((), "the budget of 60 s is spent")
+
+
+def test_what_an_adaptive_plan_decided_is_kept_in_order(run: RunDir) -> None:
+    assert run.added() == []
+    with run.writing() as writer:
+        writer.add_blocks(ADDED)
+        assert RunDir(run.path).added() == [ADDED]
+        writer.add_blocks(END)
+    assert RunDir(run.path).added() == [ADDED, END]
+    assert len(run.blocks_path.read_bytes().splitlines()) == 2
+
+
+def test_a_decision_that_is_half_written_was_not_taken(run: RunDir) -> None:
+    with run.writing() as writer:
+        writer.add_blocks(ADDED)
+        writer.add_blocks(END)
+    run.blocks_path.write_bytes(run.blocks_path.read_bytes()[:-3])
+    assert run.added() == [ADDED]
+    with run.writing() as writer:
+        assert writer.torn == ["blocks.jsonl"]
+        writer.add_blocks(END)
+    assert run.added() == [ADDED, END]
+
+
+@pytest.mark.parametrize(
+    "line", [b"{}", b'{"blocks": 5, "reason": ""}', b'{"blocks": [{"id": "b"}], "reason": ""}', b"no"]
+)
+def test_a_damaged_decision_is_named(run: RunDir, line: bytes) -> None:
+    run.blocks_path.write_bytes(line + b"\n")
+    with pytest.raises(AuditionError, match=r"blocks\.jsonl, line 1, is damaged") as caught:
+        run.added()
+    assert caught.value.code == "bad_run"
+
+
+def test_the_host_is_written_again_with_what_was_measured_since(run: RunDir) -> None:
+    more = {**run.host, "noise_floor": {"ttft_ms": {"p50": 0.1, "max": 0.2}}}
+    with run.writing() as writer:
+        writer.update_host(more)
+        assert RunDir(run.path).host == more, "at once"
+    assert run.host == more
+    assert not [path for path in run.path.iterdir() if "host" in path.name and path.name != "host.json"]
+
+
+def test_a_host_that_cannot_be_written_leaves_the_old_one(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = run.host
+    with run.writing() as writer:
+        monkeypatch.setattr(os, "replace", full)
+        with pytest.raises(AuditionError) as caught:
+            writer.update_host({**before, "noise_floor": {}})
+    assert (caught.value.code, f"--resume '{run.path}'" in str(caught.value.fix)) == ("disk_full", True)
+    assert run.host == before

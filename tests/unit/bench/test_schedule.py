@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
@@ -95,7 +95,7 @@ def test_fixed_rounds_are_exact() -> None:
 
 
 def test_rounds_are_added_until_each_latency_is_known() -> None:
-    run = a_made_up_run(steady(0.15, a=100, b=300), rounds=2, until_ci=0.05)
+    run = a_made_up_run(steady(0.15, a=100, b=300), rounds=3, until_ci=0.05)
     *more, end = run.to_the_end()
     assert more
     assert all(added.blocks for added in more)
@@ -116,11 +116,8 @@ def test_a_budget_goes_to_those_that_are_too_close_to_call() -> None:
     run = a_made_up_run(steady(0.05, a=100, b=100, c=200), A, B, C, rounds=3, budget_s=200)
     run.to_the_end()
     assert run.added[0].reason == f"{A.id} and {B.id} are too close to call in latency"
-    assert [run.rounds_of(target.id) for target in (A, B, C)] == [8, 8, 3]
-    assert sum(load.wall_s or 0 for load in run.loads) == 190
-    assert run.last == (
-        f"what is left of the budget of 200 s is too short for another block, and {run.added[0].reason}"
-    )
+    assert [run.rounds_of(target.id) for target in (A, B, C)] == [9, 8, 3]
+    assert run.last == f"the budget of 200 s leaves no time for more, and {run.added[0].reason}"
 
 
 def test_a_budget_is_kept_when_there_is_nothing_to_spend_it_on() -> None:
@@ -161,10 +158,24 @@ def test_both_aims_count_and_the_budget_limits() -> None:
     until.to_the_end()
     both.to_the_end()
     assert both.rounds_of(C.id) > 2
-    assert "of the budget of 150 s" in both.last
+    assert both.last.startswith("the budget of 150 s leaves no time for more")
     assert "is known to" in both.last
     assert len(both.loads) == 15
     assert len(until.loads) > 15
+
+
+def test_a_known_latency_is_not_enough_where_the_budget_is_for_ties() -> None:
+    run = a_made_up_run(steady(0.05, a=100, b=100), rounds=3, until_ci=0.2, budget_s=100)
+    run.to_the_end()
+    assert run.added[0].reason == f"{A.id} and {B.id} are too close to call in latency"
+    assert len(run.loads) == 10
+
+
+def test_two_that_are_known_to_be_alike_need_no_more() -> None:
+    run = a_made_up_run(steady(0.002, a=100, b=100.1), rounds=3, budget_s=10_000)
+    run.to_the_end()
+    assert len(run.loads) == 6
+    assert run.last.endswith("differ in latency by 2% at most")
 
 
 def test_both_aims_are_named_when_both_are_reached() -> None:
@@ -181,9 +192,8 @@ def test_a_budget_is_overrun_by_less_than_one_block(budget_s: float) -> None:
     run.wall_s = lambda block: 10.0 + int(block.id[1:])
     run.to_the_end()
     took = [load.wall_s or 0.0 for load in run.loads]
-    assert len(took) > 6 or sum(took) + 17 > budget_s
     assert sum(took) - took[-1] <= budget_s
-    # Twenty would have fitted on average: a budget that is never used is none.
+    # A budget that is never used is none.
     assert sum(took) > budget_s - max(took)
 
 
@@ -191,13 +201,22 @@ def test_planned_rounds_are_run_whatever_the_budget() -> None:
     run = a_made_up_run(steady(0.05, a=100, b=100), rounds=3, budget_s=5)
     run.to_the_end()
     assert len(run.loads) == 6
-    assert "too short for another block" in run.last
+    assert "leaves no time for more" in run.last
 
 
 def test_probes_count_as_time_spent() -> None:
-    run = a_made_up_run(steady(0.05, a=100, b=100), rounds=3, budget_s=100, probes=True)
+    run = a_made_up_run(steady(0.05, a=100, b=100), rounds=3, budget_s=195, probes=True)
+    run.wall_s = lambda block: 40.0 if block.is_probe else 10.0
     run.to_the_end()
-    assert len(run.loads) == 10
+    # Two probes and eleven blocks; that a probe took longer says nothing of how long a block will.
+    assert sum(load.wall_s or 0.0 for load in run.loads) == 190
+
+
+def test_a_block_may_take_as_long_again_as_the_longest() -> None:
+    run = a_made_up_run(steady(0.05, a=100, b=100), rounds=3, budget_s=125)
+    run.wall_s = lambda block: 30.0 if block.round == 1 else 10.0
+    run.to_the_end()
+    assert len(run.loads) == 6
 
 
 def test_blocks_that_share_their_time_count_once() -> None:
@@ -205,6 +224,16 @@ def test_blocks_that_share_their_time_count_once() -> None:
     run = a_made_up_run(steady(0.05, a=100, b=100), rounds=3, budget_s=100, interleave=True, probes=True)
     run.to_the_end()
     assert run.rounds_of(A.id) == run.rounds_of(B.id) == 8
+
+
+def test_a_block_that_was_taken_up_again_counts_twice() -> None:
+    run = a_made_up_run(steady(0.05, a=100, b=100), rounds=3, budget_s=100)
+    run.record(run.plan.blocks[:1])
+    del run.samples[-1]
+    run.record(run.plan.blocks[:1])
+    run.loads[1] = replace(run.loads[1], attempt=2)
+    run.to_the_end()
+    assert sum(load.wall_s or 0.0 for load in run.loads) == 100
 
 
 def test_a_target_that_never_answers_gets_no_more() -> None:
@@ -216,17 +245,17 @@ def test_a_target_that_never_answers_gets_no_more() -> None:
         run.to_the_end()
         assert run.rounds_of(B.id) == 2
         assert run.rounds_of(A.id) > 2
-        assert run.last.endswith(f"; {B.id} does not answer")
+        assert run.last.endswith(f"; {B.id} fails too often to go on")
 
 
 def test_a_target_that_stops_answering_gets_no_more() -> None:
     def latency(block: Block, case: str) -> float | None:
         return None if block.target == B.id and block.round > 3 else steady(0.3, a=100, b=100)(block, case)
 
-    run = a_made_up_run(latency, rounds=3, until_ci=0.02)
+    run = a_made_up_run(latency, rounds=3, until_ci=0.03)
     run.to_the_end()
     assert run.rounds_of(B.id) == 4
-    assert run.last.endswith(f"; {B.id} does not answer")
+    assert run.last.endswith(f"; {B.id} fails too often to go on")
 
 
 def test_a_target_that_fails_most_cases_gets_no_more() -> None:
@@ -236,9 +265,10 @@ def test_a_target_that_fails_most_cases_gets_no_more() -> None:
         failed = block.target == B.id and CASE_NAMES.index(case) % 4
         return None if failed else steady(0.1, a=100, b=100)(block, case)
 
-    run = a_made_up_run(latency, rounds=3, until_ci=0.03, budget_s=5000)
+    run = a_made_up_run(latency, rounds=1, until_ci=0.03, budget_s=5000)
     run.to_the_end()
-    assert run.rounds_of(B.id) == 3
+    assert run.rounds_of(A.id) > 1
+    assert run.rounds_of(B.id) == 1
 
 
 def test_without_answers_nothing_is_added() -> None:
@@ -246,11 +276,12 @@ def test_without_answers_nothing_is_added() -> None:
     assert run.to_the_end() == [Added((), "no target answers")]
 
 
-def test_one_round_is_never_enough_to_know() -> None:
-    run = a_made_up_run(steady(0.001, a=100), A, rounds=1, until_ci=0.05)
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_fewer_than_three_rounds_are_not_enough_to_know(rounds: int) -> None:
+    run = a_made_up_run(steady(0.001, a=100), A, rounds=rounds, until_ci=0.05)
     run.to_the_end()
     assert run.added[0].reason == f"the latency of {A.id} is not known yet"
-    assert run.rounds_of(A.id) == 2
+    assert run.rounds_of(A.id) == 3
 
 
 def test_rounds_that_cannot_help_are_not_added() -> None:
@@ -262,7 +293,19 @@ def test_rounds_that_cannot_help_are_not_added() -> None:
     two = a_made_up_run(steady(0.05, a=100, b=100), cases=CASES[:2], rounds=3, budget_s=1000)
     two.to_the_end()
     assert len(two.loads) == 6
-    assert two.last == f"{A.id} and {B.id} cannot be told apart by latency: n = 2 is too small: at least 1 more cases"
+    assert two.last == f"{B.id} and {A.id} cannot be told apart by latency: n = 2 is too small: at least 1 more cases"
+
+
+def test_a_failure_in_the_first_round_is_no_reason_to_give_up() -> None:
+    """One case of twelve is infinitely slow then, and the next rounds show that it is not."""
+
+    def latency(block: Block, case: str) -> float | None:
+        failed = block.target == B.id and block.round == 1 and case == "case-0"
+        return None if failed else steady(0.05, a=100, b=100)(block, case)
+
+    run = a_made_up_run(latency, cases=CASES[:6], rounds=1, budget_s=100)
+    run.to_the_end()
+    assert len(run.loads) == 10
 
 
 def test_there_is_an_end_to_rounds() -> None:
@@ -287,7 +330,7 @@ def test_numbers_go_on() -> None:
 
 def test_a_resumed_run_decides_the_same() -> None:
     """Cut after any decision, or before it was written down, and read back from what is on the disk."""
-    settings = {"rounds": 2, "until_ci": 0.04, "budget_s": 600.0}
+    settings = {"rounds": 2, "until_ci": 0.04, "budget_s": 250.0}
     whole = a_made_up_run(steady(0.15, a=100, b=102, c=300), A, B, C, **settings)
     whole.to_the_end()
     assert len(whole.added) > 3

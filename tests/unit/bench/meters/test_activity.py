@@ -210,6 +210,14 @@ def test_the_clock_is_sampled_by_a_thread_that_ends(tmp_path: Path, monkeypatch:
     assert meter.stop().frequency_mhz_min == 1000
 
 
+@pytest.mark.parametrize(("seconds", "too_short"), [(0.05, True), (2.0, False)])
+def test_a_time_of_a_few_clock_ticks_says_nothing_of_others(seconds: float, too_short: bool) -> None:
+    clock = iter((0.0, seconds))
+    reasons = ActivityMeter(clock=lambda: next(clock)).stop().reasons
+    for name in ("background_cores", "steal_share"):
+        assert ("ticks are too coarse" in reasons.get(name, "")) == too_short
+
+
 def test_a_record_comes_back_from_json() -> None:
     record = Activity(1.5, 0.25, None, 0, 0, on_battery=False, reasons={"steal_share": "not counted here"})
     data = json.loads(json.dumps(record.to_json()))
