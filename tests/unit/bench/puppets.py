@@ -30,6 +30,7 @@ class Puppet(Subject):
         super().__init__()
         self.clock, self.answer = clock, answer
         self.refusal: AuditionError | None = None
+        self.unload_failure: AuditionError | None = None
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.under_way = self.most = 0
         self.sent_at: list[float] = []
@@ -42,6 +43,8 @@ class Puppet(Subject):
 
     async def unload(self) -> None:
         self.facts["device"] = "unloaded"
+        if self.unload_failure is not None:
+            raise self.unload_failure
 
     async def close(self) -> None:
         await super().close()

@@ -123,6 +123,14 @@ def test_what_cannot_be_opened_fails_with_the_reason(run_block: RunBlock) -> Non
         assert done.target.asked == []
 
 
+def test_an_engine_that_dies_at_its_end_has_answered_all_the_same(run_block: RunBlock, clock: Clock) -> None:
+    target = Puppet(clock, lambda _: 1.0)
+    target.unload_failure = DIED
+    done = run_block(a_plan(), target=target)
+    assert {sample.status for sample in done.samples} == {"ok"}
+    assert (done.load.status, (done.load.error or {})["code"]) == ("failed", "engine_crashed")
+
+
 def test_a_fault_of_ours_is_raised(run_block: RunBlock) -> None:
     with pytest.raises(AuditionError, match="the log cannot be written"):
         run_block(a_plan(), refusal=AuditionError("the log cannot be written", code="disk_full"))

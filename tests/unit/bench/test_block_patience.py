@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
 
 import pytest
-from clocks import Clock
-from puppets import DIED, TEN, RunBlock, code, ids, message
+from clocks import Clock, Loop
+from puppets import DIED, TEN, Puppet, RunBlock, code, ids, message
 
+from audition.bench import runner
 from audition.bench.block import GIVE_UP_AFTER, MOST_FAILURES
 from audition.bench.plan import Level, Plan
 from audition.bench.requests import count_of, opening
 from audition.bench.sample import Sample
-from plans import a_case, a_plan
+from plans import a_case, a_plan, a_run
 
 HOPELESS = [("timeout", "too late"), ("connection_refused", "nobody listens"), ("unauthorized", "no key")]
 
@@ -78,6 +82,25 @@ def test_after_giving_up_only_what_is_under_way_is_waited_for(run_block: RunBloc
     assert len(done.target.asked) <= 2 + 3 * 4, "the fifth failure is in the second four, and four follow at once"
     assert len(done.samples) == len(set(ids(done.samples))) == count_of(plan, plan.blocks[0])
     assert done.target.under_way == 0
+
+
+def test_an_answer_gives_a_target_its_patience_back(
+    tmp_path: Path, go: Callable[..., object], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the first block nothing is answered, the second one is fine, and then it is gone."""
+    numbers = count()
+    puppets: list[Puppet] = []
+
+    def make_subject(*_: object) -> Puppet:
+        puppets.append(Puppet(clock, lambda _: 0.0 if 5 <= next(numbers) < 17 else ("timeout", "too late")))
+        return puppets[-1]
+
+    monkeypatch.setattr(runner, "make_subject", make_subject)
+    monkeypatch.setattr(asyncio, "SelectorEventLoop", lambda: Loop(clock))
+    run = a_run(tmp_path / "run", a_plan(cases=TEN, rounds=5))
+    go(run)
+    assert [len(puppet.asked) for puppet in puppets] == [5, 12, 5, 1, 0]
+    assert len(run.samples()) == 5 * 12
 
 
 def left(plan: Plan, samples: Sequence[Sample]) -> list[tuple[str, str, str, int]]:

@@ -322,6 +322,25 @@ def test_a_run_that_goes_on_is_not_measured_again(tmp_path: Path, go: Go) -> Non
     assert is_complete(run)
 
 
+def test_rounds_are_added_until_there_is_no_need_and_that_is_on_record(tmp_path: Path, go: Go) -> None:
+    run = a_run(tmp_path / "run", a_plan(until_ci=1.0))
+    with pytest.raises(KeyboardInterrupt):
+        go(run, Witness(8))
+    (cut,) = run.added()
+    assert [block.round for block in cut.blocks] == [2]
+    witness = go(run)
+    added = run.added()
+    assert added[0] == cut, "what was decided stands"
+    assert [len(decision.blocks) for decision in added] == [1] * (len(added) - 1) + [0]
+    assert [what for word, what in witness.told if word == "added"] == [decision.reason for decision in added[1:]]
+    blocks = [*run.plan.blocks, *(block for decision in added for block in decision.blocks)]
+    assert [load.block for load in run.loads()] == [block.id for block in blocks]
+    assert Counter(sample.block for sample in run.samples()) == {block.id: 5 for block in blocks}
+    assert is_complete(run)
+    assert [word for word, _ in go(run).told] == ["resumed"]
+    assert run.added() == added
+
+
 def test_a_probe_that_was_cut_is_asked_again_as_another_attempt(tmp_path: Path, go: Go) -> None:
     run = a_run(tmp_path / "run", a_plan(probes=True))
     with pytest.raises(KeyboardInterrupt):
