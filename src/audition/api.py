@@ -22,7 +22,7 @@ from audition.bench.block import Power
 from audition.bench.calibrate import calibrate
 from audition.bench.machine import describe_machine
 from audition.bench.meters.energy import EnergyMeter
-from audition.bench.plan import Block, Case, Level, Plan, Settings, Target, check_plan, make_blocks
+from audition.bench.plan import Block, Case, Level, Plan, Settings, Target, check_design, check_targets, make_blocks
 from audition.bench.rundir import RunDir, new_run_path, write_error
 from audition.bench.runner import Listener, Means, run_plan
 from audition.bench.sample import Load, Sample
@@ -176,7 +176,7 @@ def make_plan(
     for server in servers:
         model, entry = named_model(server)
         targets.append(make_server_target({**server, "model": model}, entry))
-    check_plan(targets, settings, levels)
+    check_targets(targets)
     plan = Plan(
         name=name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -232,6 +232,7 @@ def prepare(
     path = out or new_run_path(suite.name)
     RunDir.refuse_used(path)
     found = find_models(models) if models or not servers else []
+    check_design(len(found) + len(servers), settings, levels)
     installed = [(spec, variant, install(spec, variant, progress=progress)) for spec, variant in found]
     plan, host = make_plan(
         installed, suite.cases, settings, name=suite.name, servers=servers, levels=levels, context=context

@@ -278,8 +278,8 @@ def make_round(
     return blocks
 
 
-def check_plan(targets: Sequence[Target], settings: Settings, levels: Sequence[Level]) -> None:
-    """Refuse what does not go together.
+def check_targets(targets: Sequence[Target]) -> None:
+    """Refuse a target that is named twice.
 
     Raises:
         UsageError: With what to change.
@@ -288,10 +288,23 @@ def check_plan(targets: Sequence[Target], settings: Settings, levels: Sequence[L
     twice = next((id_ for id_ in ids if ids.count(id_) > 1), None)
     if twice is not None:
         raise UsageError(f"{twice} is named twice", fix="name each target once; --rounds repeats the measurement")
+
+
+def check_design(targets: int, settings: Settings, levels: Sequence[Level]) -> None:
+    """Refuse what does not go together, before anything is downloaded for it.
+
+    Args:
+        targets: How many there are.
+        settings: What holds for every request.
+        levels: The loads that targets are put under.
+
+    Raises:
+        UsageError: With what to change.
+    """
     timed = any(level.duration_s is not None for level in levels)
     if settings.interleave and (len(levels) > 1 or levels[0].concurrency != 1 or timed):
         raise UsageError(
             "--interleave asks one request at a time, in turn", fix="leave out --concurrency, --rate and --duration"
         )
-    if settings.interleave and len(targets) < 2:
+    if settings.interleave and targets < 2:
         raise UsageError("--interleave needs two targets or more", fix="leave it out")

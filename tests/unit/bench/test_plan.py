@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from audition.bench.plan import Case, Plan, Settings, make_blocks, target_id
-from audition.errors import AuditionError
+from audition.bench.plan import Case, Level, Plan, Settings, check_design, check_targets, make_blocks, target_id
+from audition.errors import AuditionError, UsageError
 from plans import a_case, a_plan, a_target
 
 CASES = [a_case(name) for name in ("red", "green", "blue", "grey", "pink", "teal")]
@@ -160,3 +160,30 @@ def test_target_ids_do_not_depend_on_the_order_of_settings() -> None:
     one = target_id("m", "e", "cpu", {"context": 512, "threads": 2}, {})
     two = target_id("m", "e", "cpu", {"threads": 2, "context": 512}, {})
     assert one == two
+
+
+@pytest.mark.parametrize(
+    ("targets", "levels", "what"),
+    [
+        (2, (Level.closed(1), Level.closed(4)), "in turn"),
+        (2, (Level.closed(4),), "in turn"),
+        (2, (Level.open(2.0),), "in turn"),
+        (2, (Level.closed(1, 30.0),), "in turn"),
+        (1, (Level.closed(1),), "two targets or more"),
+    ],
+)
+def test_what_cannot_interleave_is_refused(targets: int, levels: tuple[Level, ...], what: str) -> None:
+    with pytest.raises(UsageError, match=what) as caught:
+        check_design(targets, Settings(interleave=True), levels)
+    assert caught.value.fix
+    check_design(targets, Settings(), levels)
+
+
+def test_two_targets_may_interleave() -> None:
+    check_design(2, Settings(interleave=True), (Level.closed(1),))
+
+
+def test_a_target_that_is_named_twice_is_refused() -> None:
+    check_targets(TARGETS)
+    with pytest.raises(UsageError, match="named twice"):
+        check_targets([*TARGETS, TARGETS[1]])
