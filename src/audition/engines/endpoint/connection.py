@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 
 
+_IDLE_S = 3.0
+"""Many servers close a connection after five idle seconds, and late where their cores are busy: a request that is sent
+at that moment would fail, and nobody would be to blame. So a connection that is nearly as old is not used again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """How to get to a server.
@@ -49,6 +54,7 @@ class Connection:
     ) -> None:
         self.loop = loop
         self.closed = False
+        self._used_s = time.monotonic()
         self._sock = sock
         self._receive = receive
         self._tls = tls
@@ -59,7 +65,7 @@ class Connection:
 
     def is_usable(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Say whether a request can be sent; a server may have closed the connection a moment ago."""
-        if self.loop is not loop:
+        if self.loop is not loop or time.monotonic() - self._used_s > _IDLE_S:
             self.close()
         elif not self.closed:
             self._on_readable()
@@ -82,6 +88,7 @@ class Connection:
     def release(self) -> None:
         """Forget the exchange; what comes from now on was not asked for."""
         self._exchange = None
+        self._used_s = time.monotonic()
         if self._unsent:  # answered before it had all been sent
             self.close()
 

@@ -22,6 +22,7 @@ from audition.errors import UsageError
 from audition.text import one_line
 
 _MAX_MODELS = 10_000
+_CLOSED = frozenset({"connection_lost", "connection_reset"})
 
 
 class EndpointSession:
@@ -157,17 +158,33 @@ class EndpointSession:
         return "\r\n".join(lines).encode("ascii")
 
     async def _exchange(self, request: bytes, timeout_s: float) -> Exchange:
+        """Send a request on a connection that was kept, else on a new one.
+
+        Some servers (llama.cpp's after each stream) close a connection that they promised to keep, so that the next
+        request meets a closing one. Nobody is to blame for that, and no byte has come: it is sent again on a new
+        connection, with a new timer.
+        """
+        kept = self._take(asyncio.get_running_loop())
+        if kept is not None:
+            exchange = await self._on(kept, request, timeout_s)
+            if not (exchange.failure and exchange.failure[0] in _CLOSED and exchange.status is None):
+                return exchange
+        started_ns = time.perf_counter_ns()
+        try:
+            connection = await connect(self._route)
+        except EngineError as error:
+            exchange = Exchange(asyncio.get_running_loop().create_future())
+            exchange.sent_ns = started_ns
+            exchange.broke(error.code, error.message, time.perf_counter_ns())
+            return exchange
+        connect_ms = round((time.perf_counter_ns() - started_ns) / 1e6, 3)
+        exchange = await self._on(connection, request, timeout_s)
+        exchange.connect_ms = connect_ms
+        return exchange
+
+    async def _on(self, connection: Connection, request: bytes, timeout_s: float) -> Exchange:
         loop = asyncio.get_running_loop()
         exchange = Exchange(loop.create_future())
-        connection = self._take(loop)
-        if connection is None:
-            started_ns = exchange.sent_ns = time.perf_counter_ns()
-            try:
-                connection = await connect(self._route)
-            except EngineError as error:
-                exchange.broke(error.code, error.message, time.perf_counter_ns())
-                return exchange
-            exchange.connect_ms = round((time.perf_counter_ns() - started_ns) / 1e6, 3)
         timer = loop.call_later(timeout_s, lambda: exchange.expire(time.perf_counter_ns()))
         try:
             connection.send(request, exchange)

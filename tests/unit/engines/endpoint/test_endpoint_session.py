@@ -166,19 +166,55 @@ def test_bytes_that_nobody_asked_for_end_a_connection():
     run(scenario())
 
 
-def test_a_connection_that_breaks_before_the_answer_is_a_failure_and_no_second_try():
+def test_a_kept_connection_that_breaks_before_the_answer_is_nobodys_fault():
+    """The server closes it as the request comes: it is sent again, on a new connection and with a new timer."""
+
     async def cut(request: Request, writer: Any) -> None:
+        await asyncio.sleep(0.05)
         writer.close()
 
     async def scenario() -> None:
-        async with serving(WHOLE, cut) as served:
+        async with serving(WHOLE, cut, WHOLE) as served:
             session = session_for(served)
             await ask(session)
             reply = await ask(session)
             await session.close()
+            assert reply.failure is None
+            assert reply.wire is not None and reply.wire.connect_ms is not None
+            assert (reply.end_ns - reply.sent_ns) / 1e6 < 50, "the first try is not in the time"
+            assert (len(served.requests), served.connections) == (3, 2)
+
+    run(scenario())
+
+
+def test_a_new_connection_that_breaks_before_the_answer_is_a_failure_and_no_second_try():
+    async def cut(request: Request, writer: Any) -> None:
+        writer.close()
+
+    async def scenario() -> None:
+        async with serving(cut) as served:
+            session = session_for(served)
+            reply = await ask(session)
+            await session.close()
             assert reply.failure is not None and reply.failure[0] == "connection_lost"
             assert reply.wire is not None and reply.wire.status is None
-            assert len(served.requests) == 2
+            assert len(served.requests) == 1
+
+    run(scenario())
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch):
+    monkeypatch.setattr(connection_module, "_IDLE_S", 0.0)
+
+    async def scenario() -> None:
+        async with serving(WHOLE, WHOLE) as served:
+            session = session_for(served)
+            await ask(session)
+            await asyncio.sleep(0.01)
+            reply = await ask(session)
+            await session.close()
+            assert reply.failure is None
+            assert served.connections == 2
 
     run(scenario())
 
