@@ -36,13 +36,10 @@ def describe_machine() -> dict[str, Any]:
     import psutil
 
     from audition.bench.host import gpu, processor, surroundings
-    from audition.bench.meters.energy import EnergyMeter
 
     gpus, gpus_reason = _fact(gpu.list_gpus) or (None, "the driver could not be asked")
     power_source, battery_percent = _fact(surroundings.battery) or (None, None)
     clock = _fact(processor.clock) or processor.Clock()
-    with EnergyMeter.open() as energy:
-        energy_counters, energy_missing = list(energy.sources), dict(energy.missing)
     return {
         "os": platform.system(),
         "os_release": platform.release(),
@@ -69,8 +66,6 @@ def describe_machine() -> dict[str, Any]:
         "gpus_reason": gpus_reason,
         "power_source": power_source,
         "battery_percent": battery_percent,
-        "energy_counters": energy_counters,
-        "energy_missing": energy_missing,
         "load_average": _fact(surroundings.load_average),
         "python": platform.python_version(),
         "audition": audition.__version__,

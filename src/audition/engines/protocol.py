@@ -64,7 +64,8 @@ class Wire:
         lag_ms: The longest that bytes had waited for the client; None without the kernel's times.
         shared: Pieces of text that came in one read with an earlier piece, and so share its time.
         connect_ms: Opening the connection, before the timer; None when an open one was used again.
-        notes: What the stream did otherwise than the field does, such as `no_done`, `broken_event`, `no_usage`.
+        notes: What the stream did otherwise than the field does, such as `no_done`, `broken_event`, `no_usage`;
+            `sent_again` where a first try met a kept connection that the server was closing.
     """
 
     status: int | None = None

@@ -18,6 +18,8 @@ from audition.summary.units import counted
 
 _SMALLEST = 1e-3
 """Times are written to a microsecond; a ratio needs more than nothing."""
+_NOTHING = 0.0005
+"""What is written as 0.0 %: a few pages of memory are always the same difference, and mean nothing."""
 _SIGNS = 6
 """So many cases that all differ by the same amount show a difference: chance alone gives that in 2 of 64."""
 
@@ -288,6 +290,8 @@ def _judged(change: Change, *, shown: bool) -> Change:
         return change
     if not shown:
         return replace(change, verdict="no difference shown")
+    if change.basis != "exact" and abs(change.value) < _NOTHING:
+        return replace(change, verdict="no difference shown", reason="too small to mean anything")
     if change.noise is not None and abs(change.value) < change.noise:
         return replace(change, verdict="too small")
     return replace(change, verdict="better" if (change.value > 0) == (change.better == "higher") else "worse")

@@ -24,6 +24,7 @@ from audition.pick.likeness import (
 )
 from audition.quality.scores import SampleScore, score_samples
 from audition.summary.metrics import METRICS, Records
+from audition.summary.summarize import noise_floor_ms
 from audition.text import one_line
 
 SCHEMA = 1
@@ -195,18 +196,9 @@ def _compared(
 
 
 def _noise_ms(a: Side, b: Side) -> float | None:
-    """Return the client's own part in a typical time to first token, the larger of the two; None when nobody measured.
-
-    Its median, not its tail: scatter is in the interval already, but an offset that differs between two runs is not.
-    """
-    found = []
-    for side in (a, b):
-        floor = side.host.get("noise_floor")
-        quantiles = floor.get("ttft_ms") if isinstance(floor, dict) else None
-        middle = quantiles.get("p50") if isinstance(quantiles, dict) else None
-        if isinstance(middle, int | float) and 0 <= middle < math.inf:
-            found.append(float(middle))
-    return max(found, default=None)
+    """Return what measuring alone added to a time, the larger of the two; None when nobody measured it."""
+    floors = (noise_floor_ms(side.host) for side in (a, b))
+    return max((floor for floor in floors if floor is not None), default=None)
 
 
 def _notes(a: Side, b: Side, pairs: Sequence[Pair]) -> list[str]:

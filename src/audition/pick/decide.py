@@ -112,7 +112,7 @@ def decide(summary: dict[str, Any], constraints: Constraints) -> Pick:
 
     tied = _tie_group(open_, losers)
     group = tuple(target["id"] for target in tied)
-    left, criteria = _cheapest(tied, losers, noise_floor_ms(summary))
+    left, criteria = _cheapest(tied, losers, noise_floor_ms(summary) or 0.0)
     if len(left) > 1:
         judged_by = [*(["quality"] if _is_scored(left[0]) else []), "memory", "latency"]
         names = " and ".join(target["id"] for target in left)

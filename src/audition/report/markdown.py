@@ -179,7 +179,7 @@ def _highlights(summary: dict[str, Any]) -> str:
         only = f"Only {code(usable[0]['id'])} is usable" if usable else "No target is usable"
         lines.append(f"{only}: there is nothing to compare.")
     else:
-        floor = noise_floor_ms(summary)
+        floor = noise_floor_ms(summary) or 0.0
         lines += [
             _leader(usable, tag, floor) for tag in ("ttft", "latency", "decode_tps", "load_time", "peak_memory", "disk")
         ]

@@ -93,13 +93,18 @@ def read_summary(run: RunDir) -> dict[str, Any]:
     return data
 
 
-def noise_floor_ms(summary: dict[str, Any]) -> float:
-    """Return what measuring alone adds to a time, milliseconds; 0 where the run has not measured it.
+def noise_floor_ms(record: Mapping[str, Any]) -> float | None:
+    """Return what measuring alone adds to a typical time, milliseconds; None where nobody measured it.
 
     It is the median of the client's error. Its scatter is in every interval already; a shift is not.
+
+    Args:
+        record: The content of `summary.json` or of `host.json`.
     """
-    ttft = (summary.get("noise_floor") or {}).get("ttft_ms") or {}
-    return max(0.0, float(ttft.get("p50") or 0.0))
+    floor = record.get("noise_floor")
+    ttft = floor.get("ttft_ms") if isinstance(floor, Mapping) else None
+    middle = ttft.get("p50") if isinstance(ttft, Mapping) else None
+    return float(middle) if isinstance(middle, int | float) and 0 <= middle < math.inf else None
 
 
 def number(value: Any) -> float:

@@ -44,7 +44,6 @@ def test_the_facts_of_this_machine_are_whole_and_json() -> None:
     assert facts["cores_logical"] >= 1
     assert 0 < facts["memory_available_bytes"] <= facts["memory_total_bytes"]
     assert (facts["gpus"] is None) == (facts["gpus_reason"] is not None)
-    assert facts["energy_counters"] or facts["energy_missing"]
 
 
 def test_nothing_names_the_machine_or_its_user() -> None:

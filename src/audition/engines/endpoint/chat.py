@@ -26,7 +26,7 @@ def read(exchange: Exchange, dialect: Dialect, key: str | None = None) -> Reply:
         dialect: What was asked.
         key: Blotted out where a server repeats it in an error.
     """
-    answer = _Answer(dialect.notes)
+    answer = _Answer((*dialect.notes, *(("sent_again",) if exchange.sent_again else ())))
     status = exchange.status
     finish = None
     end_ns = exchange.end_ns

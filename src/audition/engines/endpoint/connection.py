@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 10.0
 
-
 _IDLE_S = 3.0
 """Many servers close a connection after five idle seconds, and late where their cores are busy: a request that is sent
 at that moment would fail, and nobody would be to blame. So a connection that is nearly as old is not used again."""

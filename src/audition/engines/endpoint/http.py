@@ -30,11 +30,12 @@ class Exchange:
         stamped: All times so far are the kernel's.
         lag_ns: The longest that bytes had waited for this process.
         connect_ms: Opening the connection, when one was opened for this request.
+        sent_again: An earlier try met a kept connection that the server was closing.
     """
 
     __slots__ = (
         *("done", "sent_ns", "end_ns", "status", "headers", "complete", "by_close", "reusable", "expired", "failure"),
-        *("stamped", "lag_ns", "connect_ms", "bodies", "reads", "on_body"),
+        *("stamped", "lag_ns", "connect_ms", "sent_again", "bodies", "reads", "on_body"),
         *("_parser", "_size", "_without_body"),
     )
 
@@ -48,6 +49,7 @@ class Exchange:
         self.stamped = True
         self.lag_ns = 0
         self.connect_ms: float | None = None
+        self.sent_again = False
         self.bodies: list[bytes] = []
         self.reads: list[tuple[int, int]] = []  # time of a read, and how many pieces of body there were after it
         # The parser calls this for every piece: a method of a list costs no Python frame.

@@ -23,6 +23,8 @@ from audition.text import one_line
 
 _MAX_MODELS = 10_000
 _CLOSED = frozenset({"connection_lost", "connection_reset"})
+_CLOSING_NS = 100_000_000
+"""How soon after a request the end of a connection that was closing already is seen, on a busy machine too."""
 
 
 class EndpointSession:
@@ -161,13 +163,13 @@ class EndpointSession:
         """Send a request on a connection that was kept, else on a new one.
 
         Some servers (llama.cpp's after each stream) close a connection that they promised to keep, so that the next
-        request meets a closing one. Nobody is to blame for that, and no byte has come: it is sent again on a new
-        connection, with a new timer.
+        request meets a closing one. Nobody is to blame for that: it is sent again on a new connection, with a new
+        timer. A server that dies of a request takes longer, or does it again; that is its failure.
         """
         kept = self._take(asyncio.get_running_loop())
         if kept is not None:
             exchange = await self._on(kept, request, timeout_s)
-            if not (exchange.failure and exchange.failure[0] in _CLOSED and exchange.status is None):
+            if not _was_closing(exchange):
                 return exchange
         started_ns = time.perf_counter_ns()
         try:
@@ -180,6 +182,7 @@ class EndpointSession:
         connect_ms = round((time.perf_counter_ns() - started_ns) / 1e6, 3)
         exchange = await self._on(connection, request, timeout_s)
         exchange.connect_ms = connect_ms
+        exchange.sent_again = kept is not None
         return exchange
 
     async def _on(self, connection: Connection, request: bytes, timeout_s: float) -> Exchange:
@@ -204,3 +207,9 @@ class EndpointSession:
             if connection.is_usable(loop):
                 return connection
         return None
+
+
+def _was_closing(exchange: Exchange) -> bool:
+    """Return whether the server was closing the connection when the request came: no byte, and at once."""
+    lost = exchange.failure is not None and exchange.failure[0] in _CLOSED and exchange.status is None
+    return lost and exchange.end_ns - exchange.sent_ns < _CLOSING_NS

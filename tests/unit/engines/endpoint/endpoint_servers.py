@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from audition.engines.endpoint import EndpointSession
 from audition.engines.endpoint.http import Exchange
+from audition.engines.protocol import Reply
 
 MESSAGES = [{"role": "user", "content": "Say hello."}]
 PARAMS = {"max_tokens": 8, "temperature": 0.0, "seed": 1}
@@ -127,3 +131,27 @@ def exchange_of(*reads: bytes, end: bool = False) -> Exchange:
     if end:
         exchange.ended(at_ns + 1_000_000)
     return exchange
+
+
+WHOLE = chunked(*HELLO)
+
+
+def run(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run in the kind of loop that the client needs, and let nothing be left open."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(asyncio.wait_for(coroutine, 20))
+        gc.collect()
+
+
+async def ask(session: EndpointSession, timeout_s: float = 10, **params: Any) -> Reply:
+    return (await session.ask(MESSAGES, {**PARAMS, **params}, timeout_s))()
+
+
+def text(reply: Reply) -> str:
+    return "".join(chunk.text for chunk in reply.chunks)
+
+
+def session_for(served: Served, **options: Any) -> EndpointSession:
+    return EndpointSession(served.url, "tiny", **options)

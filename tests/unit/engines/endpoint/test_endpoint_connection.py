@@ -1,202 +1,311 @@
-"""TLS and proxies."""
-
 import asyncio
-import ssl
-import struct
-import sys
-from collections.abc import Coroutine
-from pathlib import Path
+import contextlib
+import socket
 from typing import Any
 
 import pytest
-from endpoint_servers import HELLO, MESSAGES, PARAMS, Request, chunked, delta, serving
+from endpoint_servers import (
+    MESSAGES,
+    PARAMS,
+    WHOLE,
+    Request,
+    ask,
+    chunked,
+    delta,
+    run,
+    serving,
+    session_for,
+    text,
+)
 
 from audition.engines.endpoint import EndpointSession
-from audition.engines.protocol import Reply
-from audition.errors import UsageError
-
-WHOLE = chunked(*HELLO)
-Certificate = tuple[Path, ssl.SSLContext]
+from audition.engines.endpoint import connection as connection_module
+from audition.engines.protocol import EngineError
 
 
-def run(coroutine: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(asyncio.wait_for(coroutine, 20))
-
-
-async def ask(session: EndpointSession) -> Reply:
-    return (await session.ask(MESSAGES, PARAMS, 10))()
-
-
-def text(reply: Reply) -> str:
-    return "".join(chunk.text for chunk in reply.chunks)
-
-
-def test_tls_with_an_authority_of_ones_own(certificate: Certificate):
-    ca_file, settings = certificate
-
+def test_opening_happens_before_the_timer():
     async def scenario() -> None:
-        async with serving(WHOLE, tls=settings) as served:
-            session = EndpointSession(f"https://localhost:{served.port}", "tiny", ca_file=ca_file)
-            replies = [await ask(session), await ask(session)]
+        async with serving(WHOLE) as served:
+            session = session_for(served)
+            await session.open(4)
+            while served.connections < 4:
+                await asyncio.sleep(0)
+            replies = await asyncio.gather(*(ask(session) for _ in range(4)))
+            assert [reply.wire and reply.wire.connect_ms for reply in replies] == [None] * 4
+            await session.open(4)
+            assert served.connections == 4
             await session.close()
-            assert [text(reply) for reply in replies] == ["Hello", "Hello"]
-            assert served.connections == 1
-            assert replies[1].wire is not None and replies[1].wire.connect_ms is None
-            if sys.platform == "linux" and struct.calcsize("l") == 8:
-                assert replies[1].wire.stamps == "kernel"
 
     run(scenario())
 
 
-def test_tls_carries_long_requests_and_answers(certificate: Certificate):
-    ca_file, settings = certificate
-    long = "x" * 3_000_000
-
+def test_more_requests_than_kept_connections():
     async def scenario() -> None:
-        async with serving(chunked(delta(content=long), *HELLO), tls=settings) as served:
-            session = EndpointSession(f"https://localhost:{served.port}", "tiny", ca_file=ca_file)
-            messages = [{"role": "user", "content": long}]
-            reply = (await session.ask(messages, PARAMS, 15))()
+        async with serving(WHOLE) as served:
+            session = session_for(served, connections=2)
+            assert [text(reply) for reply in await asyncio.gather(*(ask(session) for _ in range(5)))] == ["Hello"] * 5
+            assert served.connections == 5
+            await asyncio.gather(ask(session), ask(session))
+            assert served.connections == 5
             await session.close()
-            assert served.requests[0].body["messages"] == messages
-            assert text(reply) == long + "Hello"
 
     run(scenario())
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Certificate):
+async def then_close(request: Request, writer: Any) -> None:
+    writer.write(WHOLE)
+    writer.close()
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_replaced_before_the_timer():
     async def scenario() -> None:
-        async with serving(WHOLE, tls=certificate[1]) as served:
-            reply = await ask(EndpointSession(f"https://localhost:{served.port}", "tiny"))
-            assert reply.failure is not None and reply.failure[0] == "tls_error"
-            assert "not trusted" in reply.failure[1]
+        async with serving(then_close) as served:
+            session = session_for(served)
+            first = await ask(session)
+            await asyncio.sleep(0.05)
+            second = await ask(session)
+            await session.close()
+            assert [first.failure, second.failure] == [None, None]
+            assert second.wire is not None and second.wire.connect_ms is not None
+            assert served.connections == 2
 
     run(scenario())
 
 
-def test_a_certificate_for_another_name_is_refused(certificate: Certificate):
+def test_a_close_that_the_event_loop_has_not_seen_yet_is_noticed_before_sending():
     async def scenario() -> None:
-        async with serving(WHOLE, tls=certificate[1]) as served:
-            session = EndpointSession(f"https://127.0.0.1:{served.port}", "tiny", ca_file=certificate[0])
-            reply = await ask(session)
-            assert reply.failure is not None and reply.failure[0] == "tls_error"
-            assert not served.requests
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            session = EndpointSession(f"127.0.0.1:{server.getsockname()[1]}", "tiny")
+            await session.open(1)
+            server.accept()[0].close()  # no await from here to the request
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(session.ask(MESSAGES, PARAMS, 60), 0.1)
+            server.setblocking(False)
+            peer, _ = server.accept()  # the second connection
+            assert peer.recv(4) == b"POST"
+            peer.close()
+            await session.close()
 
     run(scenario())
 
 
-def test_a_server_that_speaks_no_tls():
+def test_opening_replaces_what_the_server_closed():
     async def scenario() -> None:
-        async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-        server = await asyncio.start_server(plain, "127.0.0.1", 0)
-        reply = await ask(EndpointSession(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", "tiny"))
-        assert reply.failure is not None and reply.failure[0] == "tls_error"
-        server.close()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            session = EndpointSession(f"127.0.0.1:{server.getsockname()[1]}", "tiny")
+            await session.open(1)
+            server.accept()[0].close()
+            await session.open(1)
+            server.setblocking(False)
+            server.accept()[0].close()
+            await session.close()
 
     run(scenario())
 
 
-def test_a_cut_tls_stream_is_a_failure(certificate: Certificate):
+def test_bytes_that_nobody_asked_for_end_a_connection():
+    async def babble(request: Request, writer: Any) -> None:
+        writer.write(WHOLE)
+        await asyncio.sleep(0.02)
+        writer.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+
+    async def scenario() -> None:
+        async with serving(babble) as served:
+            session = session_for(served)
+            first = await ask(session)
+            await asyncio.sleep(0.05)
+            second = await ask(session)
+            await session.close()
+            assert [first.failure, second.failure] == [None, None]
+            assert served.connections == 2
+
+    run(scenario())
+
+
+def test_a_kept_connection_that_breaks_before_the_answer_is_nobodys_fault():
+    """The server closes it as the request comes: it is sent again, on a new connection and with a new timer."""
+
     async def cut(request: Request, writer: Any) -> None:
-        writer.write(chunked(delta(content="x"), end=False))
-        await writer.drain()
+        await asyncio.sleep(0.05)
         writer.close()
 
     async def scenario() -> None:
-        async with serving(cut, tls=certificate[1]) as served:
-            reply = await ask(EndpointSession(f"https://localhost:{served.port}", "tiny", ca_file=certificate[0]))
-            assert (reply.failure or ("",))[0] == "connection_lost"
+        async with serving(WHOLE, cut, WHOLE) as served:
+            session = session_for(served)
+            await ask(session)
+            reply = await ask(session)
+            await session.close()
+            assert reply.failure is None
+            assert reply.wire is not None and reply.wire.connect_ms is not None
+            assert "sent_again" in reply.wire.notes
+            assert (reply.end_ns - reply.sent_ns) / 1e6 < 50, "the first try is not in the time"
+            assert (len(served.requests), served.connections) == (3, 2)
+
+    run(scenario())
+
+
+def test_a_server_that_dies_of_a_request_has_failed_and_is_not_asked_again():
+    async def die(request: Request, writer: Any) -> None:
+        await asyncio.sleep(0.15)
+        writer.close()
+
+    async def scenario() -> None:
+        async with serving(WHOLE, die, WHOLE) as served:
+            session = session_for(served)
+            await ask(session)
+            reply = await ask(session)
+            await session.close()
+            assert reply.failure is not None and reply.failure[0] == "connection_lost"
+            assert len(served.requests) == 2
+
+    run(scenario())
+
+
+def test_a_new_connection_that_breaks_before_the_answer_is_a_failure_and_no_second_try():
+    async def cut(request: Request, writer: Any) -> None:
+        writer.close()
+
+    async def scenario() -> None:
+        async with serving(cut) as served:
+            session = session_for(served)
+            reply = await ask(session)
+            await session.close()
+            assert reply.failure is not None and reply.failure[0] == "connection_lost"
+            assert reply.wire is not None and reply.wire.status is None
+            assert len(served.requests) == 1
+
+    run(scenario())
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch):
+    monkeypatch.setattr(connection_module, "_IDLE_S", 0.0)
+
+    async def scenario() -> None:
+        async with serving(WHOLE, WHOLE) as served:
+            session = session_for(served)
+            await ask(session)
+            await asyncio.sleep(0.01)
+            reply = await ask(session)
+            await session.close()
+            assert reply.failure is None
+            assert served.connections == 2
+
+    run(scenario())
+
+
+def test_a_reset_is_told_from_an_end():
+    async def reset(request: Request, writer: Any) -> None:
+        writer.write(chunked(delta(content="x"), end=False))
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async def scenario() -> None:
+        async with serving(reset) as served:
+            session = session_for(served)
+            reply = await ask(session)
+            await session.close()
+            assert reply.failure is not None and reply.failure[0] == "connection_reset"
             assert text(reply) == "x"
 
     run(scenario())
 
 
-@pytest.mark.parametrize("content", [None, "no certificate"])
-def test_a_file_without_certificates_is_refused(tmp_path: Path, content: str | None):
-    file = tmp_path / "ca.pem"
-    if content is not None:
-        file.write_text(content)
-    with pytest.raises(UsageError, match=r"ca\.pem"):
-        EndpointSession("https://h", "tiny", ca_file=file)
+def test_nobody_listens():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
 
-
-def test_http_goes_through_a_proxy_with_the_whole_address(monkeypatch: pytest.MonkeyPatch):
     async def scenario() -> None:
-        async with serving(WHOLE) as proxy:
-            monkeypatch.setenv("HTTP_PROXY", f"http://me:word@127.0.0.1:{proxy.port}")
-            session = EndpointSession("http://model.test:81/v1", "tiny", key="k")
+        session = EndpointSession(f"http://127.0.0.1:{port}", "tiny")
+        reply = await ask(session)
+        assert reply.failure == ("connection_refused", f"nobody listens at 127.0.0.1:{port}")
+        assert reply.finish is None and not reply.cancelled and reply.end_ns >= reply.sent_ns > 0
+        with pytest.raises(EngineError) as caught:
+            await session.open(1)
+        assert caught.value.code == "connection_refused"
+        with pytest.raises(EngineError):
+            await session.models()
+
+    run(scenario())
+
+
+def test_the_first_address_says_why_nothing_could_be_reached(monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        where = closed.getsockname()
+
+    async def addresses(*_: Any) -> list[Any]:
+        return [(socket.AF_INET, where), (-1, where)]
+
+    async def scenario() -> None:
+        monkeypatch.setattr(connection_module, "_addresses", addresses)
+        reply = await ask(EndpointSession("http://localhost:9", "tiny"))
+        assert reply.failure is not None and reply.failure[0] == "connection_refused"
+
+    run(scenario())
+
+
+def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch):
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def scenario() -> None:
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+        reply = await ask(EndpointSession("http://model.invalid", "tiny"))
+        assert reply.failure is not None and reply.failure[0] == "host_not_found"
+        assert "model.invalid" in reply.failure[1]
+
+    run(scenario())
+
+
+def test_a_server_that_takes_no_connection(monkeypatch: pytest.MonkeyPatch):
+    async def never(*_: Any) -> Any:
+        await asyncio.sleep(60)
+
+    async def scenario() -> None:
+        monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT_S", 0.05)
+        monkeypatch.setattr(connection_module, "_open_socket", never)
+        reply = await ask(EndpointSession("http://127.0.0.1:9", "tiny"))
+        assert reply.failure is not None and reply.failure[0] == "connect_timeout"
+
+    run(scenario())
+
+
+def test_localhost_is_the_old_address_first():
+    async def scenario() -> None:
+        async with serving(WHOLE) as served:
+            session = EndpointSession(f"http://localhost:{served.port}", "tiny")
             assert text(await ask(session)) == "Hello"
             await session.close()
-            (request,) = proxy.requests
-            assert request.line == "POST http://model.test:81/v1/chat/completions HTTP/1.1"
-            assert request.headers["host"] == "model.test:81"
-            assert request.headers["proxy-authorization"] == "Basic bWU6d29yZA=="
-            assert request.headers["authorization"] == "Bearer k"
+            assert served.requests[0].headers["host"] == f"localhost:{served.port}"
 
     run(scenario())
 
 
-def test_https_goes_through_a_tunnel_that_does_not_see_the_key(
-    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
-):
-    ca_file, settings = certificate
-    heads: list[bytes] = []
+def test_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
 
     async def scenario() -> None:
-        async with serving(WHOLE, tls=settings) as served:
+        async with serving(WHOLE, host="::1") as served:
+            for host in ("[::1]", "localhost"):
+                session = EndpointSession(f"http://{host}:{served.port}", "tiny")
+                assert text(await ask(session)) == "Hello"
+                await session.close()
 
-            async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                heads.append(await reader.readuntil(b"\r\n\r\n"))
-                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                there, back = await asyncio.open_connection("127.0.0.1", served.port)
-                await asyncio.gather(pump(reader, back), pump(there, writer))
+    run(scenario())
 
-            server = await asyncio.start_server(tunnel, "127.0.0.1", 0)
-            port = server.sockets[0].getsockname()[1]
-            monkeypatch.setenv("HTTPS_PROXY", f"http://me:word@127.0.0.1:{port}")
-            session = EndpointSession("https://model.test/v1", "tiny", ca_file=ca_file, key="k")
+
+def test_a_session_outlives_an_event_loop():
+    async def scenario(session: EndpointSession) -> None:
+        async with serving(WHOLE) as served:
+            session._route = EndpointSession(served.url, "tiny")._route
             assert text(await ask(session)) == "Hello"
-            await session.close()
-            server.close()
-            assert heads[0].startswith(b"CONNECT model.test:443 HTTP/1.1\r\n")
-            assert b"Proxy-Authorization: Basic bWU6d29yZA==" in heads[0]
-            assert b"Bearer" not in heads[0]
-            assert served.requests[0].line == "POST /v1/chat/completions HTTP/1.1"
-            assert "proxy-authorization" not in served.requests[0].headers
 
-    run(scenario())
-
-
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-    writer.close()
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        *(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", b"", b"HTTP/1.1 \r\n\r\n", b"SSH-2.0\r\n\r\n"),
-        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
-    ],
-)
-def test_a_proxy_that_refuses_is_a_failure(answer: bytes, monkeypatch: pytest.MonkeyPatch):
-    async def scenario() -> None:
-        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(answer)
-            if len(answer) < 1000:
-                writer.close()
-            else:
-                await asyncio.sleep(60)
-
-        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        reply = await ask(EndpointSession("https://model.test", "tiny"))
-        assert reply.failure is not None and reply.failure[0] == "proxy_error"
-        server.close()
-
-    run(scenario())
+    session = EndpointSession("http://h", "tiny")
+    run(scenario(session))
+    run(scenario(session))
+    asyncio.run(session.close())
