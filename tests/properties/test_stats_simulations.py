@@ -37,6 +37,7 @@ PROCESSES = {process.name: process for process in coverage.PROCESSES}
         ("median", "3 % stalls x10", (6, 1)),
         ("median", "strong cases", (6, 5)),
         ("median", "like cases, loads 2 %", (33, 3)),
+        ("mean", "strong cases", (6, 1)),
         ("median", "like cases, loads 10 %", (12, 3)),
         ("median", "5 % failures", (12, 3)),
         ("median", "cases, loads, stalls, failures", (20, 5)),

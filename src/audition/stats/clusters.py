@@ -77,10 +77,12 @@ def mean_interval(
 
     Cases and loads are crossed random effects (see `components`). Latencies are skewed: Student's interval over a dozen
     prompts whose logarithms differ by 1 contains the mean in 85 % of runs. So the interval reaches further on the side
-    of the tail, by Johnson's term (JASA 73, 1978), and, where all values are above 0, in proportion above and by
-    difference below: 93 % then. What no interval can know is a stall that has not happened yet (Bahadur and Savage,
-    Annals of Mathematical Statistics 27, 1956): rare and long ones, such as 3 % that take ten times as long, need
-    hundreds of requests. Prefer the median for latencies.
+    of the tail, by Johnson's term (JASA 73, 1978). Where all values are above 0, it reaches in proportion above and by
+    difference below, and with m prompts the chance of a miss is taken as one m-th smaller: 93 % then, with six too.
+
+    What no interval can know is a stall that has not happened yet (Bahadur and Savage, Annals of Mathematical
+    Statistics 27, 1956): rare and long ones, such as 3 % that take ten times as long, need hundreds of requests. Prefer
+    the median for latencies.
 
     An infinite value makes the mean infinite, without an interval.
 
@@ -101,12 +103,15 @@ def mean_interval(
     if n == 1:
         return _without(mean, n, count, load_count, "one request shows no spread: at least 1 more")
     parts = components(values, cases, loads)
+    positive = min(values) > 0
+    if positive:
+        level = 1 - (1 - level) * (1 - 1 / (count if count > 1 else n))
     half, skew = parts.case_half_width(level), parts.skew(level)
     above, below = half + max(0.0, skew), half + max(0.0, -skew)
-    if min(values) > 0:
+    if positive:
         above = mean * (exponential(above / mean) - 1)
     low, high = mean - parts.half_width(level, below), mean + parts.half_width(level, above)
-    if min(values) > 0:
+    if positive:
         low = max(0.0, low)
     return ClusteredInterval(mean, low, high, n, count, load_count, count > 1, load_count > 1)
 
