@@ -85,7 +85,6 @@ class BlockRunner:
         self._power = power
         patience = _PROBE_PATIENCE if block.is_probe else GIVE_UP_AFTER
         self._patience = (patience, 1, 0)[min(gave_up, 2)]
-        self.answered = False
         self._earlier = earlier
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._activity = ActivityMeter(subject.pids)
@@ -237,7 +236,6 @@ class BlockRunner:
         self._todo.pop((sample.phase, sample.level, sample.case, sample.repeat), None)
         self._record(sample)
         error = sample.error
-        self.answered = self.answered or error is None
         self._failures = self._failures + 1 if error is not None else 0
         self._in_a_row = self._in_a_row + 1 if error is not None and error["code"] in _HOPELESS else 0
         if error is not None and (self._in_a_row >= self._patience or self._failures >= MOST_FAILURES):

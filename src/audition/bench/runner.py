@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,7 +51,19 @@ class _State:
 
     samples: list[Sample]
     loads: list[Load]
-    gave_up: Counter[str] = field(default_factory=Counter)
+
+    def gave_up(self, target: str) -> int:
+        """Return how many blocks of a target gave up since it last answered."""
+        answered = {sample.block for sample in self.samples if sample.target == target and sample.error is None}
+        count = 0
+        for load in self.loads:
+            if load.target != target:
+                continue
+            if load.block in answered:
+                count = 0
+            elif load.error is not None and load.error["code"] == "gave_up":
+                count += 1
+        return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +188,6 @@ class _Runner:
         load = runner.load()
         self._writer.add_load(load)
         self._state.loads.append(load)
-        if runner.answered:
-            del self._state.gave_up[load.target]
-        elif runner.gave_up:
-            self._state.gave_up[load.target] += 1
         self._listener.block_ended(load)
 
     async def _interleave(self, runners: list[BlockRunner]) -> None:
@@ -206,7 +213,7 @@ class _Runner:
             attempt=attempt,
             add=self._add,
             power=self._power,
-            gave_up=self._state.gave_up[block.target],
+            gave_up=self._state.gave_up(block.target),
         )
 
     def _add(self, sample: Sample) -> None:

@@ -35,7 +35,6 @@ def test_after_five_failures_that_all_will_share_the_rest_is_not_asked(
         assert message(sample) == f"not asked: it failed again and again: {failure[1]}"
         assert (sample.status, sample.sent_ns, code(sample)) == ("failed", None, "gave_up")
     assert done.runner.gave_up
-    assert done.runner.answered, "at first"
     assert (done.load.status, (done.load.error or {})["code"]) == ("failed", "gave_up")
 
 
@@ -68,10 +67,9 @@ def test_a_target_that_gave_up_before_gets_one_chance_and_then_none(run_block: R
     assert {message(sample) for sample in done.samples[1:]} == {"not asked: it failed again and again: too late"}
     again = run_block(a_plan(cases=TEN), gave_up=1)
     assert {sample.status for sample in again.samples} == {"ok"}, "and may use it"
-    assert again.runner.answered
     for many in (2, 7):
         last = run_block(a_plan(cases=TEN), gave_up=many)
-        assert (last.target.asked, last.runner.gave_up, last.runner.answered) == ([], True, False)
+        assert (last.target.asked, last.runner.gave_up) == ([], True)
         assert {(sample.status, code(sample)) for sample in last.samples} == {("failed", "gave_up")}
         assert len(last.samples) == 12
 
@@ -101,6 +99,27 @@ def test_an_answer_gives_a_target_its_patience_back(
     go(run)
     assert [len(puppet.asked) for puppet in puppets] == [5, 12, 5, 1, 0]
     assert len(run.samples()) == 5 * 12
+
+
+def test_a_run_that_goes_on_remembers_who_gave_up(
+    tmp_path: Path, go: Callable[..., object], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppets: list[Puppet] = []
+    interrupt = iter([False, False, True])
+
+    def make_subject(*_: object) -> Puppet:
+        if next(interrupt, False):
+            raise KeyboardInterrupt
+        puppets.append(Puppet(clock, lambda _: ("timeout", "too late")))
+        return puppets[-1]
+
+    monkeypatch.setattr(runner, "make_subject", make_subject)
+    monkeypatch.setattr(asyncio, "SelectorEventLoop", lambda: Loop(clock))
+    run = a_run(tmp_path / "run", a_plan(cases=TEN, rounds=3))
+    with pytest.raises(KeyboardInterrupt):
+        go(run)
+    go(run)
+    assert [len(puppet.asked) for puppet in puppets] == [5, 1, 0]
 
 
 def left(plan: Plan, samples: Sequence[Sample]) -> list[tuple[str, str, str, int]]:
