@@ -119,14 +119,22 @@ def _under_load(summary: dict[str, Any]) -> str:
 
 def _all_metrics(summary: dict[str, Any]) -> str:
     """Return every metric of every target, with interval and tail; what is unknown has its reason."""
-    body = []
+    body: list[list[str]] = []
+    unknown: dict[str, list[str]] = {}
     for about in METRICS:
-        cells = [_whole(target["metrics"][about.tag]) for target in summary["targets"]]
-        body.append([f"{about.header} ({about.tag}, {about.unit})", *cells])
+        entries = [target["metrics"][about.tag] for target in summary["targets"]]
+        reasons = {entry["reason"] or "not known" for entry in entries}
+        if len(reasons) == 1 and all(entry["value"] is None for entry in entries):
+            unknown.setdefault(reasons.pop(), []).append(f"{about.header} ({about.tag})")
+        else:
+            body.append([f"{about.header} ({about.tag}, {about.unit})", *map(_whole, entries)])
     header = ["Metric", *(target["id"] for target in summary["targets"])]
     lines = ["## All metrics", "", *grid(header, body), ""]
     scope = "The figures are those of the first load level. " if len(summary["levels"]) > 1 else ""
     lines.append(f"{scope}`audition report RUN --explain METRIC` names the samples behind each figure.")
+    if unknown:
+        nowhere = [f"- {', '.join(headers)}: {cell(one_line(reason, 200))}" for reason, headers in unknown.items()]
+        lines += ["", "Known of no target here:", "", *nowhere]
     return "\n".join(lines)
 
 

@@ -243,6 +243,17 @@ def test_formulas_and_provenance() -> None:
     assert "Audition 0.0.0, Python 3.11.9, Linux 6.1 (x86_64)" in provenance
 
 
+def test_what_no_target_shows_is_listed_once_with_its_reason() -> None:
+    whole = section(report(run(Made("a"), Made("b"))), "All metrics")
+    table, nowhere = whole.split("Known of no target here:")
+    energy = [f"{metric.header} ({metric.tag})" for metric in METRICS if "energy" in metric.tag]
+    (line,) = [line for line in nowhere.splitlines() if energy[0] in line]
+    assert all(name in line for name in energy)
+    assert "energy" not in table
+    for metric in METRICS:
+        assert (f"({metric.tag}, " in table) != (f"({metric.tag})" in nowhere)
+
+
 def test_an_unknown_machine_is_described_in_words() -> None:
     host = copy.deepcopy(HOST)
     host["machine"] |= {"cpu": None, "cores_logical": None, "memory_total_bytes": None}
