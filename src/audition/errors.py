@@ -44,3 +44,13 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> str | None:
     if not close:
         return None
     return "did you mean " + " or ".join(f'"{by_folded[match]}"' for match in close) + "?"
+
+
+def bound(number: float) -> str:
+    """Return a limit as people write it.
+
+    Examples:
+        >>> bound(1e6), bound(0.001)
+        ('1,000,000', '0.001')
+    """
+    return f"{int(number):,}" if number == int(number) else f"{number:g}"

@@ -176,7 +176,7 @@ def test_every_fifth_failure_is_counted_and_no_other_request(kind: str, fifth_fa
     assert [(error["code"], error["requests"]) for error in target["errors"]] == [(CODES[kind], 2)]
     assert (target["requests"]["measured"], target["requests"]["ok"]) == (9, 7)
     assert target["metrics"]["failure_rate"]["value"] == pytest.approx(100 * 2 / 9, abs=0.1)
-    assert f"{CODES[kind]} (2 requests)" in fifth_fails.result.stdout
+    assert f"{CODES[kind]} (2 of 9 measured)" in fifth_fails.result.stdout
 
 
 def test_a_missing_done_is_noted_and_nothing_is_lost(fifth_fails: Bench) -> None:
@@ -246,20 +246,21 @@ def test_nobody_listens_where_a_model_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "says"),
+    ("address", "code", "says"),
     [
-        ("{url}", ("the API key", "--key-env")),
-        ("{url}/nowhere", ("unknown path", "/v1")),
-        ("{tls}", ("TLS failed", "http")),
-        ("http://127.0.0.1:9/v1", ("nobody listens at 127.0.0.1:9", "start the server")),
+        ("{url}", 1, ("the API key", "--key-env")),
+        ("{url}/nowhere", 2, ("{url}/nowhere/models is not there: unknown path", "end in /v1")),
+        ("{tls}", 1, ("TLS failed", "http")),
+        ("http://127.0.0.1:9/v1", 1, ("nobody listens at 127.0.0.1:9", "start the server")),
     ],
     ids=["no key", "wrong path", "https to http", "nobody listens"],
 )
 def test_no_model_named_and_no_list_to_take_it_from(
-    address: str, says: Sequence[str], locked: MockServer, tmp_path: Path
+    address: str, code: int, says: Sequence[str], locked: MockServer, tmp_path: Path
 ) -> None:
-    url = address.format(url=locked.url, tls=locked.url.replace("http:", "https:"))
-    refused(prompts_file(tmp_path, 1), "--endpoint", url, code=1, says=says)
+    names = {"url": locked.url, "tls": locked.url.replace("http:", "https:")}
+    words = [text.format(**names) for text in says]
+    refused(prompts_file(tmp_path, 1), "--endpoint", address.format(**names), code=code, says=words)
 
 
 @pytest.mark.parametrize("address", ["", "hello world", "ftp://127.0.0.1/v1", "http://127.0.0.1:99999/v1", "#mock"])

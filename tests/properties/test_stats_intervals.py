@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from audition.stats.clusters import ClusteredInterval, mean_interval, median_interval, quantile_interval
 from audition.stats.drift import drift_test
 from audition.stats.multiple import holm
-from audition.stats.paired import Difference, Ratio, difference_interval, ratio_interval
+from audition.stats.paired import Ratio, bounded_difference, ratio_interval
 from audition.stats.student import quantile
 
 Row = tuple[int, int, float]
@@ -31,14 +31,13 @@ def p95(*arguments: Any, **options: Any) -> ClusteredInterval:
 
 
 intervals = pytest.mark.parametrize("interval", [mean_interval, median_interval, p95])
-comparisons = pytest.mark.parametrize("compare", [ratio_interval, difference_interval])
 
 
 def of(interval: Interval, rows: list[Row], level: float = 0.95) -> ClusteredInterval:
     return interval([row[2] for row in rows], [row[0] for row in rows], [row[1] for row in rows], level=level)
 
 
-def ends(found: ClusteredInterval | Ratio | Difference) -> tuple[float, float] | None:
+def ends(found: ClusteredInterval | Ratio) -> tuple[float, float] | None:
     return None if found.low is None or found.high is None else (found.low, found.high)
 
 
@@ -118,14 +117,13 @@ def test_of_one_load_a_failure_more_never_lowers_an_upper_bound(values: list[flo
         assert after[1] >= before[1] and after[0] >= before[0]
 
 
-@comparisons
 @given(requests, requests, st.randoms(use_true_random=False))
-def test_a_comparison_has_no_order(compare: Callable[..., Any], a: list[Row], b: list[Row], random: Any) -> None:
-    found = compare(a, b)
+def test_a_comparison_has_no_order(a: list[Row], b: list[Row], random: Any) -> None:
+    found = ratio_interval(a, b)
     other_a, other_b = list(a), list(b)
     random.shuffle(other_a)
     random.shuffle(other_b)
-    assert compare(other_a, other_b) == found
+    assert ratio_interval(other_a, other_b) == found
 
 
 @given(maybe_failed, maybe_failed)
@@ -151,7 +149,24 @@ def test_a_ratio_the_other_way_round_is_the_inverse(a: list[Row], b: list[Row]) 
 @given(requests)
 def test_a_target_is_no_better_than_itself(rows: list[Row]) -> None:
     assert not ratio_interval(rows, rows).shown
-    assert not difference_interval(rows, rows).shown
+
+
+weighted = st.lists(st.tuples(st.floats(-1, 1), st.floats(1e-3, 1e3)), min_size=1, max_size=60)
+
+
+@given(weighted, st.randoms(use_true_random=False))
+def test_a_bounded_difference_has_a_width_holds_its_mean_and_has_a_mirror(
+    cases: list[tuple[float, float]], random: Any
+) -> None:
+    differences, weights = [d for d, _ in cases], [w for _, w in cases]
+    found = bounded_difference(differences, weights)
+    assert -1 <= found.low < found.high <= 1
+    assert found.low - 1e-9 <= found.value <= found.high + 1e-9
+    mirrored = bounded_difference([-d for d in differences], weights)
+    assert (mirrored.low, mirrored.high) == (-found.high, -found.low)
+    random.shuffle(cases)
+    shuffled = bounded_difference([d for d, _ in cases], [w for _, w in cases])
+    assert (shuffled.low, shuffled.high) == pytest.approx((found.low, found.high))
 
 
 @given(st.lists(st.floats(0, 1), max_size=12))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from audition.bench.meters.activity import ActivityMeter
 from audition.bench.meters.energy import EnergyMeter, energy_between
 from audition.bench.plan import Block, Level, Plan
 from audition.bench.requests import Request, levels_of, mark_of, marked, measured_requests, opening, parameters
-from audition.bench.sample import Load, Place, Sample, measured
+from audition.bench.sample import HOPELESS, Load, Place, Sample, measured
 from audition.bench.subject import Subject
 from audition.engines.protocol import EngineDied, EngineError, Reply
 from audition.errors import AuditionError
@@ -29,13 +29,6 @@ GIVE_UP_AFTER = 5
 _PROBE_PATIENCE = 2
 MOST_FAILURES = 50
 """Failures in a row of any kind: a server that refuses everything at once must not be asked for minutes."""
-
-_HOPELESS = frozenset(
-    {
-        *("timeout", "connect_timeout", "connection_refused", "connection_lost", "connection_reset"),
-        *("connection_failed", "host_not_found", "tls_error", "proxy_error", "unauthorized"),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +89,7 @@ class BlockRunner:
         self._ended: deque[tuple[Request, Callable[[], Reply], dict[str, Any], int | None]] = deque()
         self._drainer: asyncio.Task[None] | None = None
         self._under_way: dict[tuple[str, str, str, int], Request] = {}
+        self._probed: Counter[str] = Counter()
         seen = {(s.phase, s.level, s.case, s.repeat) for s in earlier}
         self._seen = seen
         self._todo = {request.id: request for request in self._all_requests() if request.id not in seen}
@@ -237,7 +231,7 @@ class BlockRunner:
         self._record(sample)
         error = sample.error
         self._failures = self._failures + 1 if error is not None else 0
-        self._in_a_row = self._in_a_row + 1 if error is not None and error["code"] in _HOPELESS else 0
+        self._in_a_row = self._in_a_row + 1 if error is not None and error["code"] in HOPELESS else 0
         if error is not None and (self._in_a_row >= self._patience or self._failures >= MOST_FAILURES):
             self.gave_up = True
             self._last_error = error["message"]
@@ -256,7 +250,17 @@ class BlockRunner:
             params = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
             messages = [{"role": "user", "content": prompt}]
             reply = await self._subject.session.ask(messages, params, self._plan.settings.timeout_s)
-            place = Place(self.block.target, f"{code}/{step}", self.block.id, self.block.round, "probe", self._attempt)
+            case = f"{code}/{step}"
+            place = Place(
+                self.block.target,
+                case,
+                self.block.id,
+                self.block.round,
+                "probe",
+                self._attempt,
+                repeat=self._probed[case],
+            )
+            self._probed[case] += 1
             sample = measured(reply(), place, asked={**params, "prompt_chars": len(prompt)})
             self._add(sample)
             return sample

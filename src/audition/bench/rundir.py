@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from audition.bench.plan import Plan
 from audition.bench.sample import Load, Sample
-from audition.bench.schedule import Added
+from audition.bench.schedule import Added, Schedule
 from audition.errors import AuditionError, UsageError, nearest
 from audition.jsonfile import read_json, write_json
 from audition.paths import runs_dir
@@ -59,9 +59,12 @@ class RunDir:
             UsageError: With what to do instead.
         """
         if (path / "plan.json").exists():
+            other = "name another folder with --out"
+            if _is_finished(RunDir(path)):
+                raise UsageError(f"{path} holds a finished run already", fix=other, code="in_use")
             raise UsageError(
-                f"{path} holds a run already",
-                fix=f"go on with it: audition bench --resume '{path}'",
+                f"{path} holds a run already, which is not finished",
+                fix=f"go on with it: audition bench --resume '{path}', or {other}",
                 code="in_use",
             )
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -82,7 +85,14 @@ class RunDir:
             return cls(max(stored.values(), key=lambda run: (run / "plan.json").stat().st_mtime_ns))
         if name in stored:
             return cls(stored[name])
-        fix = nearest(name, list(stored)) or "name its folder, or make one first: audition bench, or audition demo"
+        make = "make one first: audition bench, or audition demo"
+        if name == "latest":
+            raise UsageError(
+                f'there is no run "latest": {runs_dir()} holds none',
+                fix=f"name a run that was made with --out by its folder, or {make}",
+                code="run_not_found",
+            )
+        fix = nearest(name, list(stored)) or f"name its folder, or {make}"
         raise UsageError(f'there is no run "{name}"', fix=fix, code="run_not_found")
 
     @property
@@ -183,6 +193,15 @@ class RunWriter:
                 raise OSError(28, "No space left on device")
         except OSError as error:
             raise write_error(error, self.run.path) from error
+
+
+def _is_finished(run: RunDir) -> bool:
+    """Return whether nothing of a run is left to do; one that cannot be read is not finished."""
+    try:
+        schedule, samples, loads = Schedule(run.plan, run.added()), run.samples(), run.loads()
+    except AuditionError:
+        return False
+    return not schedule.left(samples, loads) and schedule.more(samples, loads) is None
 
 
 def new_run_path(name: str) -> Path:

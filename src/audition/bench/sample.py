@@ -14,6 +14,14 @@ Phase = Literal["probe", "first", "warmup", "measured"]
 Status = Literal["ok", "failed", "timeout", "truncated"]
 
 
+HOPELESS = frozenset(
+    {
+        *("timeout", "connect_timeout", "connection_refused", "connection_lost", "connection_reset"),
+        *("connection_failed", "host_not_found", "tls_error", "proxy_error", "unauthorized"),
+    }
+)
+"""Codes of errors that every further request is likely to share."""
+
 _NONE = type(None)
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("target", "case", "block", "phase", "status", "level", "text", "reasoning"), (str,)),

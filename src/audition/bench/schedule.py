@@ -167,16 +167,16 @@ def _not_precise(values: dict[str, list[_Row]], until: float) -> _View:
         found = _precision(rows)
         width = relative_half_width(found)
         if found.loads < _LOADS_TO_SEE:
-            wide[id_] = f"the latency of {id_} is not known yet"
+            wide[id_] = f"the typical latency on these prompts of {id_} is not known yet"
         elif width is None:
-            hopeless.append(f"how well the latency of {id_} is known cannot be told from these cases")
+            hopeless.append(f"how well the typical latency of {id_} is known cannot be told from these prompts")
         elif width > until:
-            wide[id_] = f"the latency of {id_} is known to \N{PLUS-MINUS SIGN}{width:.1%}"
+            wide[id_] = f"the typical latency on these prompts of {id_} is known to \N{PLUS-MINUS SIGN}{width:.1%}"
     if len(hopeless) == len(values):
         return _View(wide, hopeless)
     subject = "every target" if not hopeless else "every other target"
-    known = f"the latency of {subject} that answers is known to \N{PLUS-MINUS SIGN}{until:.1%} or better"
-    return _View(wide, [*hopeless, known])
+    known = f"the typical latency on these prompts of {subject} that answers is known to "
+    return _View(wide, [*hopeless, f"{known}\N{PLUS-MINUS SIGN}{until:.1%} or better"])
 
 
 def _not_told_apart(values: dict[str, list[_Row]]) -> _View:

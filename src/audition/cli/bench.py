@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any
 
 import click
 
-
-class _Number(click.FloatRange):
-    """A number within bounds; click's own type takes `nan` for one."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value} is not a number.", param, ctx)
-        return number
+from audition.cli.numbers import Number
 
 
 @click.command()
@@ -28,7 +18,7 @@ class _Number(click.FloatRange):
 )
 @click.option(
     "--endpoint", "endpoints", multiple=True, metavar="URL[#MODEL]",
-    help="A server with an OpenAI-compatible API, and its model; may be given more than once.",
+    help="A server with an OpenAI-compatible API (http:// and /v1 may be left out), and its model; repeatable.",
 )  # fmt: skip
 @click.option("--key-env", metavar="NAME", help="The environment variable that holds the servers' key.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="The file that holds the servers' key.")
@@ -43,13 +33,13 @@ class _Number(click.FloatRange):
 @click.option("--deterministic", is_flag=True, help="Temperature 0 and a fixed seed, and check that answers repeat.")
 @click.option("--max-tokens", envvar="BENCH_MAX_TOKENS", type=click.IntRange(1, 100_000), default=None,
               help="The most tokens an answer may have.  [default: what the prompts file says, else 120]")  # fmt: skip
-@click.option("--temperature", envvar="BENCH_TEMPERATURE", type=_Number(0, 5), default=0.2,
+@click.option("--temperature", envvar="BENCH_TEMPERATURE", type=Number(0, 5), default=0.2,
               show_default=True, help="Of the sampler.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True,
               help="Of the sampler, and of the order of models and prompts.")  # fmt: skip
 @click.option("--context", type=click.IntRange(64, 10_000_000), default=None,
               help="Tokens of context for every model.  [default: 4096, or what it was trained for]")  # fmt: skip
-@click.option("--timeout", type=_Number(0.1, 86_400), default=300.0, show_default=True,
+@click.option("--timeout", type=Number(0.1, 86_400), default=300.0, show_default=True,
               help="Seconds that one answer may take.")  # fmt: skip
 @click.option("--concurrency", metavar="N[,N...]", default=None,
               help="Requests under way at once, one load level each.  [default: 1]")  # fmt: skip
@@ -66,7 +56,7 @@ class _Number(click.FloatRange):
               help="`avoid` begins each prompt to a server with a mark of its own.")  # fmt: skip
 @click.option("--no-stream", is_flag=True, help="Ask servers for whole answers; there is no time of a first token.")
 @click.option("--no-probes", is_flag=True, help="Do not ask first what shows whether a target is honest.")
-@click.option("--power-watts", type=_Number(0.01, 1_000_000), default=None, metavar="W",
+@click.option("--power-watts", type=Number(0.01, 1_000_000), default=None, metavar="W",
               help="What a meter at the plug shows while models answer.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
               help="Where the run goes.  [default: a new folder of its own]")  # fmt: skip

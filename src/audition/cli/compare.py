@@ -14,7 +14,7 @@ _ALLOWABLE = "prompts, settings, levels, machine, incomplete, model, audition"
 @click.command()
 @click.argument("run_a")
 @click.argument("run_b")
-@click.option("--fail-on", metavar="GATES", help="What must not change: 'latency>5%,quality<0,failures>1%'.")
+@click.option("--fail-on", metavar="GATES", help="What must not change: 'latency>5%,quality<-0.05,failures>5%'.")
 @click.option("--strict", is_flag=True, help="A gate that the run cannot decide fails, too.")
 @click.option("--allow", multiple=True, metavar="WHAT", help=f"What the runs may differ in: {_ALLOWABLE}.")
 @click.option("--target", "targets", multiple=True, metavar="ID_A=ID_B",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
 import audition
-from audition.errors import AuditionError, nearest
+from audition.errors import AuditionError, UsageError, bound, nearest
 
 # Verb, where it lives, and its line in the help; a module is imported only when its verb is used.
 _VERBS = {
@@ -38,14 +40,6 @@ class _Verbs(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _VERBS and not args[0].startswith("-"):
-            hint = nearest(args[0], list(_VERBS)) or "audition --help lists the commands"
-            raise click.UsageError(f'there is no command "{args[0]}": {hint}', ctx)
-        return super().resolve_command(ctx, args)
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in _VERBS.items()])
@@ -67,7 +61,7 @@ def main() -> None:
     """Run the command line; the exit code is 0 ok, 1 failed, 2 usage, 3 gate not met, 130 interrupted."""
     debug = "--debug" in sys.argv[1:2] or bool(os.environ.get("AUDITION_DEBUG"))
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name="audition", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except click.exceptions.Abort:
         _say("interrupted")
@@ -75,16 +69,15 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("interrupted")
         sys.exit(130)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _fail(_in_our_words(error))
     except AuditionError as error:
         if debug:
             raise
-        _say(f"error: {error.message}")
-        if error.fix:
-            _say(f"  fix: {error.fix}")
-        sys.exit(error.exit_code)
+        _fail(error)
     except BrokenPipeError:
         # The reader of our output went away (`audition ... | head`); that is its right.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -95,6 +88,60 @@ def main() -> None:
         _say(f"error: an unexpected fault inside the program: {type(error).__name__}: {error}")
         _say("  fix: run it again as `audition --debug ...`, and report what it prints")
         sys.exit(1)
+
+
+def _fail(error: AuditionError) -> NoReturn:
+    _say(f"error: {error.message}")
+    if error.fix:
+        _say(f"  fix: {error.fix}")
+    sys.exit(error.exit_code)
+
+
+def _in_our_words(error: click.ClickException) -> AuditionError:
+    """Return what click has to say of a command line as one sentence and a fix."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context else " ".join(["audition", *(v for v in sys.argv[1:2] if v in _VERBS)])
+    message, fix = error.format_message().rstrip("."), f"{path} --help"
+    unknown = re.match(r"No such command '(.*)'", error.message)
+    if unknown and context and isinstance(context.command, click.Group):
+        message = f'{path} has no command "{unknown[1]}"'
+        fix = nearest(unknown[1], context.command.list_commands(context)) or fix
+    elif isinstance(error, click.NoSuchOption) and context:
+        message = f"{path} has no option {error.option_name}"
+        known = [name for parameter in context.command.params for name in parameter.opts]
+        fix = nearest(error.option_name, known) or fix
+    elif isinstance(error, click.MissingParameter) and error.param and context:
+        message = f"{_name(error.param, context)} is missing"
+        fix = " ".join([path, *context.command.collect_usage_pieces(context)])
+    elif isinstance(error, click.BadParameter) and error.param:
+        message, hint = _what_it_takes(error, error.param)
+        fix = hint or fix
+    elif isinstance(error, click.BadOptionUsage):
+        message = message.replace(f"Option {error.option_name!r}", error.option_name)
+    return UsageError(message, fix=fix)
+
+
+def _what_it_takes(error: click.BadParameter, parameter: click.Parameter) -> tuple[str, str | None]:
+    """Return `--rounds takes whole numbers from 1 to 1,000, not '0'`, and what may have been meant."""
+    kind, name = parameter.type, _name(parameter, error.ctx)
+    given = error.message.partition(" is not ")[0].strip("'")
+    if isinstance(kind, click.Choice):
+        choices = [str(choice) for choice in kind.choices]
+        return f"{name} takes {', '.join(choices[:-1])} or {choices[-1]}, not {given!r:.40}", nearest(given, choices)
+    what = {"integer": "whole numbers", "float": "numbers"}.get(kind.name.removesuffix(" range"))
+    if what is None:
+        return f"{name}: {error.message.rstrip('.')}", None
+    low, high = getattr(kind, "min", None), getattr(kind, "max", None)
+    bounds = "" if low is None or high is None else f" from {bound(low)} to {bound(high)}"
+    return f"{name} takes {what}{bounds}, not {given!r:.40}", None
+
+
+def _name(parameter: click.Parameter, context: click.Context | None) -> str:
+    """Return an option as it is typed, the variable that stood for it, or an argument as the help shows it."""
+    source = context.get_parameter_source(str(parameter.name)) if context else None
+    if source is click.core.ParameterSource.ENVIRONMENT and isinstance(parameter.envvar, str):
+        return parameter.envvar
+    return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
 
 
 def _say(text: str) -> None:

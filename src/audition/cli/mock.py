@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from audition.cli.numbers import Number
+from audition.errors import UsageError, bound
 from audition.mock.faults import FAILURES, LIES
+from audition.mock.script import EVERY, INTEGERS, NUMBERS
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _failures(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, int]:
@@ -15,31 +21,40 @@ def _failures(context: click.Context, parameter: click.Parameter, given: tuple[s
     failures = {}
     for text in given:
         kind, equals, every = text.partition("=")
-        if equals and not (every.isascii() and every.isdigit() and len(every) < 10):
-            raise click.BadParameter(f'"{every}" is no number: {kind}=5 fails every fifth request', context, parameter)
+        if equals and not (every.isascii() and every.isdigit() and EVERY[0] <= int(every[:10]) <= EVERY[1]):
+            raise UsageError(
+                f"--fail {kind} takes whole numbers from {bound(EVERY[0])} to {bound(EVERY[1])}, not {every!r:.40}",
+                fix=f"--fail {kind}=5 fails every fifth request",
+            )
         failures[kind] = int(every) if equals else 1
     return failures
+
+
+def _number(option: str, field: str, metavar: str, help_: str) -> Callable[[F], F]:
+    """Return the option for a number of the script, with the script's bounds."""
+    kind = click.IntRange(*INTEGERS[field]) if field in INTEGERS else Number(*NUMBERS[field])
+    return click.option(option, field, type=kind, metavar=metavar, help=help_)
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; others need --api-key.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8099, show_default=True, help="0 takes any free one.")
-@click.option("--ttft", "ttft_ms", type=float, metavar="MS", help="Delay to the first token.  [default: 50]")
-@click.option("--itl", "itl_ms", type=float, metavar="MS", help="Delay from token to token.  [default: 10]")
-@click.option("--jitter", type=float, metavar="0..1", help="Share by which every delay varies at most.")
-@click.option("--drift", type=float, metavar="SHARE", help="Growth of the delays per minute; 0.5 is 50 %.")
-@click.option("--prefill-tps", type=float, metavar="TPS", help="Prompt tokens per second, added to the first delay.")
-@click.option("--stall", "stall_ms", type=float, metavar="MS", help="Added before every N-th token (--stall-every).")
-@click.option("--stall-every", type=int, metavar="N", help="Which tokens stall.")
-@click.option("--tokens", type=int, metavar="N", help="Length of an answer that is not cut.  [default: 64]")
-@click.option("--tokens-per-chunk", type=int, metavar="N", help="Tokens in one event.  [default: 1]")
-@click.option("--reasoning-tokens", type=int, metavar="N", help="Sent first, as reasoning_content.")
+@_number("--ttft", "ttft_ms", "MS", "Delay to the first token.  [default: 50]")
+@_number("--itl", "itl_ms", "MS", "Delay from token to token.  [default: 10]")
+@_number("--jitter", "jitter", "0..1", "Share by which every delay varies at most.")
+@_number("--drift", "drift", "SHARE", "Growth of the delays per minute; 0.5 is 50 %.")
+@_number("--prefill-tps", "prefill_tps", "TPS", "Prompt tokens per second, added to the first delay.")
+@_number("--stall", "stall_ms", "MS", "Added before every N-th token (--stall-every).")
+@_number("--stall-every", "stall_every", "N", "Which tokens stall.")
+@_number("--tokens", "tokens", "N", "Length of an answer that is not cut.  [default: 64]")
+@_number("--tokens-per-chunk", "tokens_per_chunk", "N", "Tokens in one event.  [default: 1]")
+@_number("--reasoning-tokens", "reasoning_tokens", "N", "Sent first, as reasoning_content.")
 @click.option("--keepalive", is_flag=True, default=None, help="Send comments while the first token is awaited.")
-@click.option("--role-delay", "role_delay_ms", type=float, metavar="MS", help="When the event with the role comes.")
-@click.option("--context", type=int, metavar="N", help="Tokens of context.  [default: 4096]")
+@_number("--role-delay", "role_delay_ms", "MS", "When the event with the role comes.")
+@_number("--context", "context", "N", "Tokens of context.  [default: 4096]")
 @click.option("--model", metavar="NAME", help="The model's name.  [default: mock]")
 @click.option("--device", metavar="NAME", help="The device that is reported.")
-@click.option("--seed", type=int, metavar="N", help="Of the jitter.")
+@_number("--seed", "seed", "N", "Of the jitter.")
 @click.option("--api-key", metavar="KEY", help="What requests must bring.")
 @click.option(
     "--fail",
@@ -49,9 +64,7 @@ def _failures(context: click.Context, parameter: click.Parameter, given: tuple[s
     metavar="KIND[=N]",
     help="Fail every N-th request; repeatable.",
 )
-@click.option(
-    "--lie", "lies", type=click.Choice(list(LIES)), multiple=True, metavar="NAME", help="Tell a lie; repeatable."
-)
+@click.option("--lie", "lies", multiple=True, metavar="NAME", help="Tell a lie; repeatable.")
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Add the truth about each request here.")
 @click.option(
     "--script", "file", type=click.Path(dir_okay=False, path_type=Path), help="JSON with the same; options win."

@@ -89,6 +89,14 @@ class _PlainProgress:
             self._said_at[what] = now
 
 
+def _ended(answers: list[bool]) -> str:
+    """Return how a block went whose target could be asked to the end."""
+    failed = answers.count(False)
+    if not failed:
+        return "done"
+    return "no answer" if failed == len(answers) else f"{failed} of {len(answers)} failed"
+
+
 class RunProgress:
     """Tells of a run, a line per block; on a terminal the line also counts the requests."""
 
@@ -98,6 +106,7 @@ class RunProgress:
         self._heads: dict[str, str] = {}
         self._done = 0
         self._requests = 0
+        self._answers: dict[str, list[bool]] = {}
         self._plan: Plan | None = None
 
     @property
@@ -133,6 +142,7 @@ class RunProgress:
     def sample_added(self, sample: Sample) -> None:
         """Count."""
         self._done += 1
+        self._answers.setdefault(sample.block, []).append(sample.error is None)
         if self._status is not None:
             of = f" of {self._requests}" if self._requests else ""
             self._status.update(f"{self._heads[sample.block]}: request {self._done}{of}")
@@ -146,10 +156,9 @@ class RunProgress:
             from audition.text import one_line
 
             self._console.print(f"{head}: failed: {one_line(load.error['message'])}", soft_wrap=True)
-        elif load.load_ms is None:
-            self._console.print(f"{head}: done", soft_wrap=True)
         else:
-            self._console.print(f"{head}: done, loaded in {load.load_ms:,.0f} ms", soft_wrap=True)
+            loaded = "" if load.load_ms is None else f", loaded in {load.load_ms:,.0f} ms"
+            self._console.print(f"{head}: {_ended(self._answers.pop(load.block, []))}{loaded}", soft_wrap=True)
 
     def added(self, added: Added) -> None:
         """Say why there is another round, or no more."""

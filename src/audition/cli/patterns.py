@@ -45,7 +45,10 @@ def parse_until(text: str) -> float:
     match = re.fullmatch(r"\s*ci\s*=\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     share = float(match[1]) / 100 if match else 0.0
     if not 0.001 <= share <= 1:
-        raise UsageError(f"--until {text} says nothing: the half-width of an interval, 0.1 % to 100 %", fix="ci=5%")
+        raise UsageError(
+            f"--until takes the half-width of an interval from 0.1 % to 100 %, not {text!r:.40}",
+            fix="write --until ci=5%",
+        )
     return share
 
 

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", default="latest")
-@click.option("--explain", metavar="METRIC", help="Trace one metric: its formula, the samples used, those left out.")
+@click.option(
+    "--explain", metavar="METRIC", help="Trace one metric, or quality: its formula, the samples used, those left out."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary, or what is explained, as JSON.")
 def report(run: str, explain: str | None, as_json: bool) -> None:
     """Show a run, and write its report files again.

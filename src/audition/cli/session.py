@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from audition import api
 from audition.bench.plan import Level
 from audition.cli import output
+from audition.models.spec import LicenceClass
 from audition.quality.score import self_test
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _show(run: RunDir, *, as_json: bool) -> None:
     if all(target["status"] in ("failed", "not measured") for target in conclusion.summary["targets"]):
         talk.print("error: no target answered a single request; the table says why")
         sys.exit(1)
-    talk.print(
-        f"Choose under constraints: audition pick '{run.path}' --max-latency 2s --licence permissive",
-        soft_wrap=True,
-    )
+    # A server's licence is unknown, and what is unknown is not permitted.
+    known = all(target["licence_class"] != LicenceClass.UNKNOWN for target in conclusion.summary["targets"])
+    licence = " --licence permissive" if known else ""
+    talk.print(f"Choose under constraints: audition pick '{run.path}' --max-latency 2s{licence}", soft_wrap=True)

@@ -20,7 +20,7 @@ ENGINE = "endpoint"
 _FIXES = {
     "connection_refused": "start the server, or check the address",
     "host_not_found": "check the address",
-    "not_found": "check the address; most end in /v1",
+    "not_found": "check the path of the address; most end in /v1",
     "tls_error": "check whether the server speaks https or http",
     "unauthorized": "give its key with --key-env NAME or --key-file FILE",
 }
@@ -71,7 +71,7 @@ def named_model(settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
     Raises:
         EngineError: No model is named, and there is no list to take it from.
-        UsageError: No model is named, and the server has none, or several.
+        UsageError: No model is named, and the server has none, or several; or the address leads to no list.
     """
     name = settings["model"]
     try:
@@ -80,6 +80,10 @@ def named_model(settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         if name:
             return name, {}
         fix = _FIXES.get(error.code, f"name the model: --endpoint '{settings['url']}#MODEL'")
+        if error.code == "not_found":
+            # Somebody answers, but not at this path: the command is wrong.
+            message = f"{settings['url']}/models is not there: {error.message}"
+            raise UsageError(message, fix=fix, code=error.code) from error
         raise EngineError(error.message, fix=fix, code=error.code) from error
     if name:
         return name, next((entry for entry in listed if entry["id"] == name), {})

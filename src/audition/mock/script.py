@@ -9,22 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from audition.errors import UsageError, nearest
+from audition.errors import UsageError, bound, nearest
 from audition.mock.faults import EXCLUSIVE, FAILURES, LIES
 
-_DAY_MS = 86_400_000.0
+_DAY_MS = 86_400_000
 
 # Bounds of the numbers: a mistyped value must be an error here and not a server that never answers.
-_NUMBERS: dict[str, tuple[float, float]] = {
+NUMBERS: dict[str, tuple[float, float]] = {
     "ttft_ms": (0, _DAY_MS),
     "itl_ms": (0, _DAY_MS),
     "jitter": (0, 1),
     "drift": (0, 1000),
-    "prefill_tps": (0.001, 1e9),
+    "prefill_tps": (0.001, 10**9),
     "stall_ms": (0, _DAY_MS),
     "role_delay_ms": (0, _DAY_MS),
 }
-_INTEGERS: dict[str, tuple[int, int]] = {
+INTEGERS: dict[str, tuple[int, int]] = {
     "stall_every": (1, 100_000),
     "tokens": (0, 100_000),
     "tokens_per_chunk": (1, 100_000),
@@ -32,6 +32,8 @@ _INTEGERS: dict[str, tuple[int, int]] = {
     "context": (1, 100_000_000),
     "seed": (0, 2**63 - 1),
 }
+EVERY = (1, 1_000_000)
+"""How often a failure may come: each request, or one of so many."""
 _OPTIONAL = frozenset({"prefill_tps", "stall_every", "device", "api_key"})
 
 
@@ -84,9 +86,9 @@ class Script:
     lies: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        for name, bounds in _NUMBERS.items():
+        for name, bounds in NUMBERS.items():
             _check_number(name, getattr(self, name), bounds, whole=False)
-        for name, limits in _INTEGERS.items():
+        for name, limits in INTEGERS.items():
             _check_number(name, getattr(self, name), limits, whole=True)
         for name in ("model", "device", "api_key"):
             _check_text(name, getattr(self, name))
@@ -94,7 +96,7 @@ class Script:
             raise UsageError(f"keepalive must be true or false, not {_shown(self.keepalive)}")
         for kind, every in self.failures.items():
             _check_name("failure", kind, FAILURES)
-            _check_number(f"failures: {kind}", every, (1, 1_000_000), whole=True)
+            _check_number(f"failures: {kind}", every, EVERY, whole=True)
         for lie in self.lies:
             _check_name("lie", lie, LIES)
         self._check_together()
@@ -103,11 +105,16 @@ class Script:
         for group in EXCLUSIVE:
             told = sorted(group & self.lies)
             if len(told) > 1:
-                raise UsageError(f"the lies {' and '.join(told)} cannot be told together")
+                raise UsageError(f"the lies {' and '.join(told)} cannot be told together", fix="leave all but one out")
         if "prompt_cache" in self.lies and self.prefill_tps is None:
-            raise UsageError("the lie prompt_cache cannot show without a prefill", fix="set prefill_tps as well")
+            raise UsageError(
+                "the lie prompt_cache cannot show without a prefill", fix="set prefill_tps (--prefill-tps) as well"
+            )
         if bool(self.stall_ms) != (self.stall_every is not None):
-            raise UsageError("stall_ms and stall_every need each other: how long, and every how many tokens")
+            raise UsageError(
+                "a stall needs how long it takes and every how many tokens it comes",
+                fix="set both, stall_ms (--stall) and stall_every (--stall-every)",
+            )
 
     def failure_of(self, number: int) -> str | None:
         """Return the failure of the `number`-th chat request, counted from 1."""
@@ -161,7 +168,7 @@ def _check_number(name: str, value: Any, bounds: tuple[float, float], *, whole: 
     fits = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high and math.isfinite(value)
     if not fits:
         what = "a whole number" if whole else "a number"
-        raise UsageError(f"{name} must be {what} from {low:g} to {high:g}, not {_shown(value)}")
+        raise UsageError(f"{name} must be {what} from {bound(low)} to {bound(high)}, not {_shown(value)}")
 
 
 def _check_text(name: str, value: Any) -> None:

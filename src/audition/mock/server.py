@@ -148,7 +148,8 @@ async def serve(script: Script, host: str, port: int, log: TextIO | None, ready:
     """
     if script.api_key is None and not is_loopback(host):
         raise UsageError(
-            f"{host} can be reached from other machines, and the server would answer anyone", fix="set an API key"
+            f"{host} can be reached from other machines, and the server would answer anyone",
+            fix="set api_key (--api-key)",
         )
     server = Server(script, log)
     try:

@@ -10,18 +10,15 @@ from typing import Literal
 
 from audition.bench.sample import Sample
 from audition.pick import sentences
-from audition.quality.scores import SampleScore
-from audition.stats.proportions import wilson
+from audition.quality.scores import NOT_ANSWERED, SampleScore
 from audition.summary.metrics import Metric, Records
-from audition.summary.metrics.base import PerRequest
+from audition.summary.metrics.base import PerRequest, has_failed
 from audition.summary.units import counted
 
 _SMALLEST = 1e-3
 """Times are written to a microsecond; a ratio needs more than nothing."""
 _NOTHING = 0.0005
 """What is written as 0.0 %: a few pages of memory are always the same difference, and mean nothing."""
-_SIGNS = 6
-"""So many cases that all differ by the same amount show a difference: chance alone gives that in 2 of 64."""
 
 COMPARED = (
     *("ttft", "ttfa", "latency", "time_to_answer", "decode_tps", "tpot", "e2e_tps"),
@@ -43,8 +40,9 @@ class Change:
         a: The headline figure of A on what is compared; None when it is unknown.
         points: `value` is the difference B - A; else it is the relative change B/A - 1.
         value: 0.05 is 5 % (or 0.05 points) more; None when it is unknown.
-        low: Lower end of its interval, None with a `reason`.
-        basis: What was compared: `cases` (paired), `loads`, `requests`, or `exact` for what does not vary.
+        low: Lower end of its interval, None with a `reason`. A difference is shown only where the interval leaves
+            out 0, and gates judge on its ends, so that verdict, interval and gate cannot contradict each other.
+        basis: What was compared: `cases` (paired), `loads`, or `exact` for what does not vary.
         n: How many of A and of B; the same number twice where they are paired.
         noise: What the clients themselves can differ by, as a relative change; None when nobody measured it.
         tainted_by: `cached_prompt in B`: guards whose findings mark the figure.
@@ -54,7 +52,7 @@ class Change:
     header: str
     unit: str
     better: Literal["lower", "higher"]
-    basis: Literal["cases", "loads", "requests", "exact"]
+    basis: Literal["cases", "loads", "exact"]
     level: str | None = None
     points: bool = False
     a: float | None = None
@@ -96,7 +94,8 @@ def case_change(metric: Metric, a: Records, b: Records, noise_ms: float | None =
     """Compare a metric of requests case by case.
 
     The ratio B/A of each case, over rounds, with its interval; a failed request counts as infinitely slow. Where the
-    difference is smaller than the clients' own noise it means nothing, however narrow the interval is.
+    difference is smaller than the clients' own noise it means nothing, however narrow the interval is. One load on
+    either side leaves no interval: it would not contain what loads differ by.
 
     Args:
         metric: Of single requests.
@@ -113,9 +112,10 @@ def case_change(metric: Metric, a: Records, b: Records, noise_ms: float | None =
     change = replace(change, n=(found.n_cases, found.n_cases), reason=found.reason)
     if found.value is None:
         return replace(change, reason=f"because {found.reason}")
-    low, high = (None if end is None else end - 1 for end in (found.low, found.high))
-    change = replace(change, value=found.value - 1, low=low, high=high)
-    return _judged(_with_noise(change, noise_ms), shown=found.shown)
+    change = replace(change, value=found.value - 1)
+    if found.low is not None and found.high is not None and found.between_loads:
+        change = replace(change, low=found.low - 1, high=found.high - 1)
+    return _judged(_with_noise(change, noise_ms))
 
 
 def load_change(metric: Metric, a: Records, b: Records, noise_ms: float | None = None) -> Change:
@@ -127,7 +127,7 @@ def load_change(metric: Metric, a: Records, b: Records, noise_ms: float | None =
         b: The records after.
         noise_ms: As for `case_change`.
     """
-    from audition.stats.paired import difference_interval
+    from audition.stats.paired import load_difference
 
     change = _headlines(metric, a, b, "loads")
     if change.reason or change.a is None or change.b is None:
@@ -136,24 +136,22 @@ def load_change(metric: Metric, a: Records, b: Records, noise_ms: float | None =
     change = replace(change, n=(len(rounds_a), len(rounds_b)), value=_relative(change.b, change.a))
     if metric.estimate(a).statistic == "constant":
         change = replace(change, basis="exact", low=change.value, high=change.value)
-        return _judged(change, shown=change.value != 0)
+        return _judged(change)
+    unknown = None
     if change.value is None or not all(map(math.isfinite, (*rounds_a, *rounds_b))):
-        return replace(change, value=None, reason="because too many requests failed")
-    if min(change.n) < 2:
-        reason = f"{change.n[0]} and {counted(change.n[1], 'load')} do not tell how much loads differ (--rounds 3)"
-        return replace(change, reason=reason, verdict="no difference shown")
+        unknown = "because too many requests failed"
+    elif rounds_a and not any(rounds_a):
+        unknown = "because A took nothing"
+    if unknown:
+        return replace(change, value=None, reason=unknown)
+    found = load_difference(rounds_a, rounds_b)
+    if found is None:
+        few = f"{change.n[0]} and {counted(change.n[1], 'load')} do not tell how much loads differ (--rounds 3)"
+        alike = "the loads are all alike, so how much loads could differ is unknown"
+        return _judged(replace(change, reason=few if min(change.n) < 2 else alike))
     mean = math.fsum(rounds_a) / len(rounds_a)
-    found = difference_interval(
-        [("", load, value) for load, value in enumerate(rounds_a)],
-        [("", load, value) for load, value in enumerate(rounds_b)],
-    )
-    if found.value is None or mean == 0:
-        return replace(change, value=None, reason="because A took nothing")
-    # Loads that are all alike have no width.
-    ends = (found.value if end is None else end for end in (found.low, found.high))
-    low, high = (end / mean for end in ends)
-    change = replace(change, value=found.value / mean, low=low, high=high)
-    return _judged(_with_noise(change, noise_ms), shown=not low <= 0 <= high)
+    change = replace(change, value=found.value / mean, low=found.low / mean, high=found.high / mean)
+    return _judged(_with_noise(change, noise_ms))
 
 
 def quality_change(a: Sequence[SampleScore], b: Sequence[SampleScore], weights: Mapping[str, float]) -> Change:
@@ -164,46 +162,25 @@ def quality_change(a: Sequence[SampleScore], b: Sequence[SampleScore], weights: 
         b: The scores after.
         weights: By case, as the mean quality is weighted.
     """
-    from audition.stats.paired import difference_interval
-
     scores_a, scores_b = case_scores(a), case_scores(b)
-    both = [case for case in scores_a if case in scores_b]
     change = Change("quality", "Quality", "score", "higher", "cases", points=True)
+    reasons = {name: _unscored(scores) for name, scores in (("A", a), ("B", b)) if not case_scores(scores)}
+    if reasons:
+        return replace(change, reason=_unknown(reasons))
+    both = [case for case in scores_a if case in scores_b]
     if not both:
         return replace(change, reason="because no case was scored on both sides")
-    total = math.fsum(weights[case] for case in both)
-    # Weighted so that the plain mean over cases is the weighted mean.
-    share = {case: len(both) * (weights[case] / total) for case in both}
-    means = [math.fsum(share[case] * scores[case] for case in both) / len(both) for scores in (scores_a, scores_b)]
-    found = difference_interval(_weighted(a, share), _weighted(b, share))
-    change = replace(change, a=means[0], b=means[1], n=(len(both), len(both)), reason=found.reason)
-    change = replace(change, value=found.value, low=found.low, high=found.high)
-    if found.value is not None and found.low is None and (found.value == 0 or len(both) >= _SIGNS):
-        # Every case changed by the same, or none did: what there is to see of these cases is seen.
-        change = replace(change, low=found.value, high=found.value, reason=None)
-        return _judged(change, shown=found.value != 0)
-    return _judged(change, shown=found.shown)
+    return _points(change, scores_a, scores_b, {case: weights[case] for case in both})
 
 
 def failure_change(a: Records, b: Records) -> Change:
-    """Compare the share of requests that failed, in points.
-
-    The interval is Newcombe's method 10 (Statistics in Medicine 17, 1998), from Wilson's of each side, with the cases
-    as the sample: a case that fails tends to fail in every round.
-    """
-    change = Change("failures", "Failures", "share", "lower", "requests", points=True, level=a.level.id)
-    if not a.measured or not b.measured:
-        return replace(change, reason="because nothing was measured")
-    rates = [_failure_rates(records) for records in (a, b)]
-    p, q = (wilson(min(1.0, math.fsum(rate) / len(rate)), len(rate)) for rate in rates)
-    low = q.value - p.value - math.hypot(q.value - q.low, p.high - p.value)
-    high = q.value - p.value + math.hypot(q.high - q.value, p.value - p.low)
-    n = (len(a.measured), len(b.measured))
-    if rates[0] == rates[1]:
-        # Each case failed as often as before: what there is to see of these cases is seen.
-        low = high = 0.0
-    change = replace(change, a=p.value, b=q.value, value=q.value - p.value, low=low, high=high, n=n)
-    return _judged(change, shown=not low <= 0 <= high)
+    """Compare the share of requests that failed, in points, case by case: one that fails tends to fail every time."""
+    change = Change("failures", "Failures", "share", "lower", "cases", points=True, level=a.level.id)
+    rates_a, rates_b = _failure_rates(a), _failure_rates(b)
+    both = [case for case in rates_a if case in rates_b]
+    if not both:
+        return replace(change, reason="because no case was asked on both sides")
+    return _points(change, rates_a, rates_b, dict.fromkeys(both, 1.0))
 
 
 def case_scores(scores: Sequence[SampleScore]) -> dict[str, float]:
@@ -223,9 +200,6 @@ def _headlines(metric: Metric, a: Records, b: Records, basis: Literal["cases", "
         for name, estimate in (("A", before), ("B", after))
         if estimate.value is None
     }
-    unknown = [f"in {name}: {reason}" for name, reason in reasons.items()]
-    if len(reasons) == 2 and len(set(reasons.values())) == 1:
-        unknown = [f"in both: {reasons['A']}"]
     return Change(
         metric.tag,
         # An estimate is never shown without saying so.
@@ -236,8 +210,39 @@ def _headlines(metric: Metric, a: Records, b: Records, basis: Literal["cases", "
         level=a.level.id if metric.by_level else None,
         a=before.value,
         b=after.value,
-        reason="; ".join(unknown) or None,
+        reason=_unknown(reasons),
     )
+
+
+def _unknown(reasons: Mapping[str, str]) -> str | None:
+    """Return in which of A and B a figure is unknown and why; None when it is known in both."""
+    if len(reasons) == 2 and len(set(reasons.values())) == 1:
+        return f"in both: {reasons['A']}"
+    return "; ".join(f"in {name}: {reason}" for name, reason in reasons.items()) or None
+
+
+def _unscored(scores: Sequence[SampleScore]) -> str:
+    """Return why there is no score at all."""
+    if scores and all(score.failure in ("failed", "timeout") for score in scores):
+        return NOT_ANSWERED
+    return "no check reached a verdict" if any(score.checks for score in scores) else "no case has a check"
+
+
+def _points(change: Change, a: Mapping[str, float], b: Mapping[str, float], weights: Mapping[str, float]) -> Change:
+    """Add the difference of two means over the weighted cases, with its interval and verdict.
+
+    The cases alone are the sample: a load shifts all times together, but not all answers.
+    """
+    from audition.stats.paired import bounded_difference
+
+    # A weighted mean of ones can be 1 and a last digit.
+    differences = [max(-1.0, min(1.0, b[case] - a[case])) for case in weights]
+    found = bounded_difference(differences, list(weights.values()))
+    heaviest = max(weights.values())
+    total = math.fsum(weight / heaviest for weight in weights.values())
+    means = [math.fsum(weight / heaviest * side[case] for case, weight in weights.items()) / total for side in (a, b)]
+    change = replace(change, a=means[0], b=means[1], n=(len(weights), len(weights)))
+    return _judged(replace(change, value=found.value, low=found.low, high=found.high))
 
 
 def _requests(metric: Metric, records: Records) -> list[tuple[Hashable, Hashable, float]]:
@@ -284,31 +289,20 @@ def _with_noise(change: Change, noise_ms: float | None) -> Change:
     return replace(change, noise=noise_ms / change.a)
 
 
-def _judged(change: Change, *, shown: bool) -> Change:
+def _judged(change: Change) -> Change:
     """Give the verdict; a difference that is shown can still be too small to mean anything."""
     if change.value is None:
         return change
-    if not shown:
+    if change.low is None or change.high is None or change.low <= 0 <= change.high:
         return replace(change, verdict="no difference shown")
-    if change.basis != "exact" and abs(change.value) < _NOTHING:
-        return replace(change, verdict="no difference shown", reason="too small to mean anything")
-    if change.noise is not None and abs(change.value) < change.noise:
+    if change.basis != "exact" and abs(change.value) < max(_NOTHING, change.noise or 0.0):
         return replace(change, verdict="too small")
     return replace(change, verdict="better" if (change.value > 0) == (change.better == "higher") else "worse")
 
 
-def _weighted(scores: Sequence[SampleScore], share: Mapping[str, float]) -> list[tuple[Hashable, Hashable, float]]:
-    """Return case, load and weighted score of each sample that was scored."""
-    return [
-        (score.case, score.block, share[score.case] * score.score)
-        for score in scores
-        if score.score is not None and score.case in share
-    ]
-
-
-def _failure_rates(records: Records) -> list[float]:
-    """Return the share of each case's requests that failed, by the cases' names."""
+def _failure_rates(records: Records) -> dict[str, float]:
+    """Return the share of each case's requests that failed."""
     failed: dict[str, list[bool]] = defaultdict(list)
     for sample in records.measured:
-        failed[sample.case].append(sample.status in ("failed", "timeout"))
-    return [sum(hits) / len(hits) for _, hits in sorted(failed.items())]
+        failed[sample.case].append(has_failed(sample))
+    return {case: sum(hits) / len(hits) for case, hits in failed.items()}

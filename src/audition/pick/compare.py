@@ -75,7 +75,7 @@ class Comparison:
         data = {"schema": SCHEMA, **asdict(self)}
         for target, plain in zip(self.targets, data["targets"], strict=True):
             plain["changes"] = [
-                {**_plain(entry), "sentence": change.sentence}
+                {**plain_numbers(entry), "sentence": change.sentence}
                 for change, entry in zip(target.changes, plain["changes"], strict=True)
             ]
         return data
@@ -183,7 +183,8 @@ def _compared(
     findings = {f"{finding.code} in {half.side.name}": finding for half in (a, b) for finding in half.findings}
     marked = []
     for change in changes:
-        taints = tuple(name for name, finding in findings.items() if change.metric in finding.taints)
+        known = change.value is not None
+        taints = tuple(name for name, finding in findings.items() if known and change.metric in finding.taints)
         # A run with one level need not name it in every sentence.
         marked.append(replace(change, tainted_by=taints, level=change.level if len(levels) > 1 else None))
     return Compared(
@@ -212,7 +213,9 @@ def _notes(a: Side, b: Side, pairs: Sequence[Pair]) -> list[str]:
     return notes
 
 
-def _plain(entry: dict[str, Any]) -> dict[str, Any]:
+def plain_numbers(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with its numbers rounded, and infinite ones as the string `"inf"`."""
+
     def plain(value: Any) -> Any:
         if not isinstance(value, float):
             return value

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from audition.bench.guards.endpoint import MissingChatTemplate
+from audition.bench.guards.failures import FailingRequests
 from audition.bench.rundir import RunDir
 from audition.errors import AuditionError
 from audition.jsonfile import read_json, write_json
@@ -33,6 +34,8 @@ MEMORY_RESOLUTION_BYTES = 50e6
 LATENCY_RESOLUTION = 0.02
 
 _MANY_CASES = 30
+_FEW_CASES = 3
+"""With fewer judged cases, answers that all score 0 may be the checks' fault as well as the target's."""
 
 Outcome = Literal["picked", "too_close_to_call", "nothing_feasible", "measure_more"]
 
@@ -125,7 +128,7 @@ def decide(summary: dict[str, Any], constraints: Constraints) -> Pick:
 
 
 def _unusable(target: dict[str, Any]) -> Loser | None:
-    """Return why a target cannot be picked whatever is demanded: it failed, or a guard forbids it."""
+    """Return why a target cannot be picked whatever is demanded: it failed, a guard forbids it, or nothing is right."""
     if target["status"] in ("failed", "not measured"):
         cause = "; ".join(one_line(error["message"]).rstrip(".") for error in target["errors"])
         what = "it failed every request" if target["status"] == "failed" else "it was not measured"
@@ -135,11 +138,25 @@ def _unusable(target: dict[str, Any]) -> Loser | None:
         failed = requests["failed"] + requests["timeout"]
         return Loser(target["id"], "failed", f"{failed} of {requests['measured']} requests to it failed")
     forbidding = [finding for finding in target["findings"] if finding["disqualifies"]]
-    if not forbidding:
-        return None
-    causes = [finding for finding in target["findings"] if finding["code"] == MissingChatTemplate.code]
-    sentence = "; ".join(finding["sentence"] for finding in [*forbidding, *causes])
-    return Loser(target["id"], forbidding[0]["code"], sentence)
+    if forbidding:
+        causes = [finding for finding in target["findings"] if finding["code"] == MissingChatTemplate.code]
+        sentence = "; ".join(finding["sentence"] for finding in [*forbidding, *causes])
+        return Loser(target["id"], forbidding[0]["code"], sentence)
+    if _all_score_0(target) and target["quality"]["cases"] >= _FEW_CASES:
+        advice = "if the model is right, mend the checks"
+        if not target["requests"]["ok"]:
+            advice = "all were cut at the token limit (--max-tokens)"
+        return Loser(target["id"], "quality 0", f"{_nothing_right(target)}; {advice}")
+    return None
+
+
+def _all_score_0(target: dict[str, Any]) -> bool:
+    scores = [entry["score"] for entry in target["by_case"].values() if entry["score"] is not None]
+    return bool(scores) and not any(scores)
+
+
+def _nothing_right(target: dict[str, Any]) -> str:
+    return f"none of its answers to {counted(target['quality']['cases'], 'judged case')} scores above 0"
 
 
 def _excluded(target: dict[str, Any], judgements: Sequence[Judgement]) -> Loser | None:
@@ -306,7 +323,7 @@ def _sentence(
     parts = []
     if quality["score"] is not None:
         interval = f"[{quality['low']:.2f}, {quality['high']:.2f}]"
-        parts.append(f"quality {quality['score']:.2f} {interval} over {quality['cases']} cases")
+        parts.append(f"quality {quality['score']:.2f} {interval} over {counted(quality['cases'], 'case')}")
     latency = picked["metrics"]["latency"]["value"]
     if latency is not None:
         parts.append(f"median answer after {duration(number(latency))}")
@@ -325,7 +342,8 @@ def _sentence(
     else:
         alike = "whose answers are too close to call" if _is_scored(picked) else "whose answers were not judged"
         reason = f"among {len(tied)} {alike}, it is the cheapest by {', then '.join(criteria)}"
-    return f"Pick {picked['id']}: {reason}" + (f" ({facts})." if facts else ".")
+    but = f", but {_nothing_right(picked)}" if _all_score_0(picked) else ""
+    return f"Pick {picked['id']}: {reason}{but}" + (f" ({facts})." if facts else ".")
 
 
 def _nobody(
@@ -359,7 +377,7 @@ def _notes(summary: dict[str, Any]) -> tuple[str, ...]:
         notes.append("the run is not complete: audition bench --resume goes on with it")
     measured = [target for target in summary["targets"] if target["status"] != "not measured"]
     if len(measured) > 1 and all(len({load for _, load, _ in _latencies(target)}) <= 1 for target in measured):
-        notes.append("each target was loaded once: a difference between loads may look like one between targets")
+        notes.append("each target was measured in one load, whose luck may look like a difference between targets")
     judged = max((target["quality"]["cases"] for target in measured), default=0)
     if measured and not judged:
         reasons = sorted({target["quality"]["reason"] for target in measured})
@@ -376,5 +394,7 @@ def _notes_on(picked: dict[str, Any]) -> tuple[str, ...]:
     requests = picked["requests"]
     failed = requests["failed"] + requests["timeout"]
     notes = [f"{failed} of {requests['measured']} requests to {picked['id']} failed"] if failed else []
-    notes += [f"{picked['id']}: {finding['sentence']}" for finding in picked["findings"]]
+    codes = [finding["code"] for finding in picked["findings"] if finding["code"] != FailingRequests.code]
+    if codes:
+        notes.append(f"{picked['id']}: the guards found {', '.join(codes)} (see Guards and errors in the report)")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""Gates: what must not change from one run to another, judged on interval ends, so that noise stops no one."""
+"""Gates: what must not change from one run to another, judged on interval ends: noise stops no one, nor proves."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from audition.errors import UsageError, nearest
 from audition.pick.changes import COMPARED, Change
-from audition.pick.compare import Comparison
-from audition.pick.sentences import figure, signed, signed_interval
+from audition.pick.compare import Comparison, plain_numbers
+from audition.pick.sentences import figure, signed, signed_amount, signed_interval
 from audition.summary.metrics import METRICS
 from audition.summary.units import parse_duration, parse_size
 from audition.text import one_line
 
-EXAMPLE = "latency>5%,quality<0,failures>1%,peak_memory>200MB"
+EXAMPLE = "latency>5%,quality<-0.05,failures>5%,peak_memory>200MB"
 SCORES = ("quality", "failures")
 """Compared by difference, in points; there is no relative change of a score."""
 
@@ -48,12 +48,21 @@ class GateResult:
 
     Attributes:
         status: `undecided` when the limit lies inside the interval, or when there is none.
+        unit: Of the numbers: the metric's own where the limit is an amount, or for points; else `relative`, where
+            0.05 is 5 % of A's figure.
+        value: The change, None when it is unknown, as are the ends of its interval.
+        limit: What it was judged against.
     """
 
     gate: str
     target: str
     status: Status
     sentence: str
+    unit: str
+    value: float | None
+    low: float | None
+    high: float | None
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,7 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        return asdict(self)
+        return {**asdict(self), "results": [plain_numbers(asdict(result)) for result in self.results]}
 
 
 def gate_metrics() -> tuple[str, ...]:
@@ -93,16 +102,16 @@ def parse_gates(text: str) -> tuple[Gate, ...]:
 def judge_gates(comparison: Comparison, gates: Sequence[Gate], *, strict: bool = False) -> Judgement:
     """Judge every gate for every pair of targets and load level.
 
-    A gate is not met when the change is shown to be beyond its limit: the whole interval lies there. It is undecided
-    when the limit lies inside the interval, and not met when a figure is unknown: what cannot be judged is not met.
+    A gate is met when the whole interval lies within its limit, and not met when the whole interval lies beyond. It is
+    undecided when the limit lies inside the interval or there is none, and not met when a figure is unknown: what
+    cannot be judged is not met.
     """
     results = []
     for gate in gates:
         for target in comparison.targets:
             for change in target.changes:
                 if change.metric == gate.metric:
-                    status, sentence = _judge(gate, change)
-                    results.append(GateResult(gate.text, target.title, status, f"{change.title}: {sentence}"))
+                    results.append(_judge(gate, target.title, change))
     allowed = ("met",) if strict else ("met", "undecided")
     return Judgement(all(result.status in allowed for result in results), strict, tuple(results))
 
@@ -143,33 +152,57 @@ def _factor(tag: str, unit: str, written: str) -> float:
     raise UsageError(f'the gate "{written}" has no unit of {tag}', fix=f"{units}, such as {EXAMPLE}")
 
 
-def _judge(gate: Gate, change: Change) -> tuple[Status, str]:
+def _judge(gate: Gate, target: str, change: Change) -> GateResult:
+    unit = change.unit if gate.absolute or change.points else "relative"
+    # What an amount is of: a relative change is turned into one by A's figure.
+    scale = (change.a or math.inf) if gate.absolute else 1.0
+    value, low, high = (
+        None if number is None or math.isinf(scale) else number * scale
+        for number in (change.value, change.low, change.high)
+    )
+    status, said = _verdict(gate, change, value, low, high)
+    return GateResult(gate.text, target, status, f"{change.title}: {said}", unit, value, low, high, gate.limit)
+
+
+def _verdict(
+    gate: Gate, change: Change, value: float | None, low: float | None, high: float | None
+) -> tuple[Status, str]:
+    """Return the status and what is said of it; the numbers are in the gate's own terms."""
     if change.value is None:
         return "not met", f"cannot be judged, so it is not met: unknown {change.reason}"
-    limit = _limit(gate, change)
-    if limit is None:
+    if value is None:
         return "not met", f"cannot be judged: {gate.text} is an amount, and A has {figure(change.a, change.unit)}"
-    said = f"{signed(change, change.value)}, limit {signed(change, limit)}"
-    if change.low is None or change.high is None:
-        return "undecided", f"{said}, no interval: {change.reason}"
-    said = f"{signed(change, change.value)} {signed_interval(change)}, limit {signed(change, limit)}"
+    said = signed_amount(value, change.unit) if gate.absolute else signed(change, value)
+    limit = f"limit {_written(gate) if gate.absolute else signed(change, gate.limit)}"
+    if low is None or high is None:
+        return "undecided", f"{said}, {limit}, no interval: {change.reason}"
+    interval = signed_interval(change)
+    if interval and gate.absolute:
+        ends = ("no bound" if math.isinf(end) else signed_amount(end, change.unit) for end in (low, high))
+        interval = f"[{', '.join(ends)}]"
+    status, doubt = _place(gate, change, low, high)
+    return status, f"{f'{said} {interval}'.strip()}, {limit}{doubt and f': {doubt}'}"
+
+
+def _place(gate: Gate, change: Change, low: float, high: float) -> tuple[Status, str]:
+    """Return where an interval lies, and what keeps it from deciding."""
     # Turned so that more is beyond the limit.
-    near, far = (change.low - limit, change.high - limit) if gate.above else (limit - change.high, limit - change.low)
+    near, far = (low - gate.limit, high - gate.limit) if gate.above else (gate.limit - high, gate.limit - low)
     if far <= 0:
-        return "met", said
-    doubt = "the limit lies inside the interval" if near <= 0 else _doubt(change)
-    return ("undecided", f"{said}: {doubt}") if doubt else ("not met", said)
+        return "met", ""
+    if near > 0:
+        small = change.verdict == "too small"
+        return ("undecided", "too small to mean anything here") if small else ("not met", "")
+    if gate.limit == 0:
+        room = f"{gate.metric}{'>' if gate.above else '<-'}{'0.05' if change.metric == 'quality' else '5%'}"
+        return "undecided", f"only a change the other way proves a limit of 0; leave room, such as {room}"
+    return "undecided", "the limit lies inside the interval"
 
 
-def _doubt(change: Change) -> str | None:
-    """Return why a change whose interval lies beyond a limit is not shown all the same; None when it is."""
-    if change.verdict == "too small":
-        return "too small to mean anything here"
-    return change.reason if change.verdict == "no difference shown" else None
-
-
-def _limit(gate: Gate, change: Change) -> float | None:
-    """Return the limit in the change's own terms; None when an amount cannot be set against A's figure."""
-    if not gate.absolute:
-        return gate.limit
-    return None if not change.a or math.isinf(change.a) else gate.limit / change.a
+def _written(gate: Gate) -> str:
+    """Return an amount as the person wrote it, with its sign: `+50 ms`."""
+    match = _GATE.fullmatch(gate.text)
+    if match is None:
+        raise AssertionError(f"{gate.text} was read before")
+    number, unit = match[3], match[4]
+    return f"{number if number[0] in '+-' else f'+{number}'} {unit}"

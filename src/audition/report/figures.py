@@ -7,9 +7,13 @@ from typing import Any
 from audition.summary.summarize import number
 from audition.summary.units import duration, rounded, size
 
-__all__ = ["UNKNOWN", "duration", "figure", "interval", "marked", "quality", "size"]
+__all__ = ["UNKNOWN", "duration", "figure", "interval", "marked", "quality", "size", "typical_latency"]
 
 UNKNOWN = "\N{EN DASH}"
+QUALITY_FORMULA = (
+    "mean over prompts of the weighted mean of a prompt's checks; repeats of a prompt are averaged first; empty, cut "
+    "and failed answers score 0, what nothing judged is left out; Wilson interval over prompts"
+)
 
 
 def figure(metric: dict[str, Any], end: str = "value") -> str:
@@ -39,6 +43,16 @@ def interval(metric: dict[str, Any]) -> str:
     if metric["low"] is None or metric["high"] is None:
         return ""
     return f"[{figure(metric, 'low')}, {figure(metric, 'high')}]"
+
+
+def typical_latency(entry: dict[str, Any] | None) -> str:
+    """Return the typical latency on a run's own prompts, with its interval for new loads where there is one."""
+    if entry is None or entry["value_ms"] is None:
+        return UNKNOWN
+    value = duration(number(entry["value_ms"]))
+    if entry["low_ms"] is None or entry["high_ms"] is None:
+        return value
+    return f"{value} [{duration(number(entry['low_ms']))}, {duration(number(entry['high_ms']))}]"
 
 
 def quality(target: dict[str, Any]) -> str:

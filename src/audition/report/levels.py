@@ -19,7 +19,17 @@ def is_worth_showing(summary: dict[str, Any]) -> bool:
 def rows(summary: dict[str, Any]) -> list[list[str]]:
     """Return the rows: targets in their order, levels in the plan's."""
     names = {level["id"]: described(level) for level in summary["levels"]}
-    return [[target["id"], names[at["level"]], *_cells(at)] for target in summary["targets"] for at in target["levels"]]
+    return [
+        [target["id"], names[at["level"]] + _as_it_came(at), *_cells(at)]
+        for target in summary["targets"]
+        for at in target["levels"]
+    ]
+
+
+def only_with(finding: dict[str, Any], summary: dict[str, Any]) -> str:
+    """Return the load levels that a finding concerns, in brackets; nothing where it concerns all of them."""
+    names = {level["id"]: described(level) for level in summary["levels"]}
+    return f" (only with {' and '.join(names[id_] for id_ in finding['levels'])})" if finding["levels"] else ""
 
 
 def described(level: dict[str, Any]) -> str:
@@ -31,12 +41,18 @@ def described(level: dict[str, Any]) -> str:
     return much if level["duration_s"] is None else f"{much} for {level['duration_s']:g} s"
 
 
+def _as_it_came(at: dict[str, Any]) -> str:
+    """Return how many requests a second there really were; nothing in the closed loop."""
+    arrivals = at["metrics"]["arrival_rate"]
+    return "" if arrivals["value"] is None else f" (came: {figure(arrivals)})"
+
+
 def _cells(at: dict[str, Any]) -> list[str]:
     metrics, requests = at["metrics"], at["requests"]
     failed = requests["failed"] + requests["timeout"]
     return [
         marked(metrics["throughput"]),
-        figure(metrics["request_rate"]),
+        marked(metrics["request_rate"]),
         marked(metrics["ttft"]),
         marked(metrics["ttft"], "p95"),
         marked(metrics["latency"]),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from audition.bench.guards.base import TIMES, TOKEN_COUNTS
 from audition.bench.plan import Plan
 from audition.bench.sample import Sample
 from audition.pick.decide import MEMORY_RESOLUTION_BYTES, Pick
 from audition.report import levels
-from audition.report.figures import UNKNOWN, figure, interval, marked
+from audition.report.figures import QUALITY_FORMULA, UNKNOWN, figure, interval, marked, typical_latency
 from audition.report.machine import machine_lines
 from audition.report.markup import cell, code, grid
-from audition.report.table import COLUMNS, findings, rows, why_no_p95
+from audition.report.table import COLUMNS, findings, not_known, rows, when_failed, why_no_p95
 from audition.summary.metrics import METRICS, Metric, metric
 from audition.summary.summarize import noise_floor_ms, number
 from audition.summary.units import counted, duration, size
@@ -38,7 +40,7 @@ def render(
         _all_metrics(summary),
         _answers(plan, summary, samples),
         _formulas(summary),
-        _provenance(plan, host),
+        _provenance(plan, host, summary),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -82,15 +84,20 @@ def _table(summary: dict[str, Any]) -> str:
     legend = [
         "TTFT, latency and decode rate are medians over requests, p95 is that of the latency, load time is the median "
         "over loads, peak memory the largest seen. `!` marks a figure that a guard's finding taints (see below); "
-        f"{UNKNOWN} means unknown, never zero."
+        f"{UNKNOWN} means unknown, never zero.",
+        "Complete counts the measured requests that were answered to their end: answers cut at the token limit and "
+        "failed requests are not among them. Of bandwidth is how much of this machine's measured memory bandwidth "
+        "decoding used: at 100 % no engine could be faster with this model.",
     ]
+    if len(summary["levels"]) > 1:
+        legend.append(f"The row is about the first load level: {levels.described(summary['levels'][0])}.")
     reason = why_no_p95(summary)
     if reason:
         legend.append(f"No p95 ({cell(reason)}).")
     lines.append(" ".join(legend))
     detail = []
     for target in summary["targets"]:
-        cells = [_interval_cell(target["metrics"][tag]) for tag in ("ttft", "latency", "decode_tps")]
+        cells = [_interval_cell(target["metrics"][tag]) for tag in _INTERVALS]
         detail.append([target["id"], *cells, _quality_interval(target)])
     header = [
         "Target",
@@ -100,19 +107,42 @@ def _table(summary: dict[str, Any]) -> str:
         "Quality, 95 % interval",
     ]
     if summary["settings"]["until_ci"] is not None:
-        here = [[target["id"], _here(target["latency_here"])] for target in summary["targets"]]
+        here = [[target["id"], typical_latency(target["latency_here"])] for target in summary["targets"]]
         lines += ["", *grid(["Target", "Typical latency on these prompts, 95 % interval for new loads"], here)]
     more = [[target["id"], *(marked(target["metrics"][tag]) for tag in _RESOURCES)] for target in summary["targets"]]
     resources = ["Target", *(_titled(metric(tag)) for tag in _RESOURCES)]
-    return "\n".join([*lines, "", *grid(header, detail), "", *grid(resources, more)])
+    reasons = _no_intervals(summary)
+    return "\n".join([*lines, "", *grid(header, detail), *reasons, "", *grid(resources, more)])
+
+
+_INTERVALS = ("ttft", "latency", "decode_tps")
+
+
+def _no_intervals(summary: dict[str, Any]) -> list[str]:
+    """Return why figures of the table stand without an interval, each reason once."""
+    where: dict[str, list[str]] = {}
+    for tag in _INTERVALS:
+        entries = {target["id"]: target["metrics"][tag] for target in summary["targets"]}
+        bare = {id_: entry["interval_reason"] for id_, entry in entries.items() if _is_bare(entry)}
+        for reason in dict.fromkeys(bare.values()):
+            ids = [id_ for id_, other in bare.items() if other == reason]
+            of = "" if len(ids) == len(entries) else f" of {', '.join(ids)}"
+            where.setdefault(reason, []).append(f"{metric(tag).header}{of}")
+    text = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in where.items())
+    return ["", f"No interval ({cell(text)})."] if text else []
+
+
+def _is_bare(entry: dict[str, Any]) -> bool:
+    return entry["value"] is not None and not interval(entry) and bool(entry["interval_reason"])
 
 
 def _under_load(summary: dict[str, Any]) -> str:
     if not levels.is_worth_showing(summary):
         return ""
     note = (
-        "Throughput is all completion tokens over the wall time of the window. In an open loop (requests a second) "
-        "times count from the moment a request was scheduled, so that waiting is in them."
+        "Throughput is all completion tokens over the wall time of the window, which is at least the stated duration. "
+        "In an open loop (requests a second) times count from the moment a request was scheduled, so that waiting is "
+        "in them; the moments are drawn, so that more or fewer requests come than planned."
     )
     return "\n".join(["## Under load", "", *grid(list(levels.HEADERS), levels.rows(summary)), "", note])
 
@@ -159,15 +189,6 @@ _RESOURCES = (
     "peak_memory_anonymous",
     "memory_after_unload",
 )
-
-
-def _here(entry: dict[str, Any] | None) -> str:
-    if entry is None or entry["value_ms"] is None:
-        return UNKNOWN
-    value = duration(number(entry["value_ms"]))
-    if entry["low_ms"] is None or entry["high_ms"] is None:
-        return value
-    return f"{value} [{duration(number(entry['low_ms']))}, {duration(number(entry['high_ms']))}]"
 
 
 def _titled(about: Metric) -> str:
@@ -233,14 +254,32 @@ def _guards(summary: dict[str, Any]) -> str:
     lines = []
     for target in summary["targets"]:
         for finding in findings(target):
-            taints = f" (taints {', '.join(finding['taints'])})" if finding["taints"] else ""
+            sentence = cell(finding["sentence"]) + levels.only_with(finding, summary) + _taints(finding, target)
             grave = " **It must not be picked.**" if finding["disqualifies"] else ""
-            lines.append(f"- {code(target['id'])}, {finding['code']}: {cell(finding['sentence'])}{taints}.{grave}")
+            lines.append(f"- {code(target['id'])}, {finding['code']}: {sentence}.{grave}")
+        if target["not_known"]:
+            lines.append(f"- {code(target['id'])}, not known, because the questions failed: {cell(not_known(target))}.")
         for error in target["errors"]:
             message = cell(one_line(error["message"]))
-            requests = counted(error["requests"], "request")
-            lines.append(f"- {code(target['id'])}, {cell(error['code'])}: {message} ({requests}).")
+            lines.append(f"- {code(target['id'])}, {cell(error['code'])}: {message} ({when_failed(error)}).")
     return "\n".join(["## Guards and errors", "", *(lines or ["No guard found anything, and nothing failed."])])
+
+
+_MOST_TAINTS = 6
+_GROUPS = (("all times", TIMES), ("all token counts", TOKEN_COUNTS))
+
+
+def _taints(finding: dict[str, Any], target: dict[str, Any]) -> str:
+    """Return which figures of this target a finding marks, in brackets; long lists by their groups, or cut."""
+    known = {tag for at in target["levels"] for tag, entry in at["metrics"].items() if entry["value"] is not None}
+    known |= {"quality"} if target["quality"]["score"] is not None else set()
+    named = [tag for tag in finding["taints"] if tag in known]
+    for name, group in _GROUPS:
+        if len(named) > _MOST_TAINTS and set(group) <= set(finding["taints"]):
+            named = [name, *(tag for tag in named if tag not in group)]
+    if len(named) > _MOST_TAINTS:
+        named = [*named[:_MOST_TAINTS], f"{len(named) - _MOST_TAINTS} more"]
+    return f" (taints {', '.join(named)})" if named else ""
 
 
 def _by_case(plan: Plan, summary: dict[str, Any]) -> str:
@@ -300,43 +339,48 @@ def _formulas(summary: dict[str, Any]) -> str:
         "medians are about new prompts of this kind and new loads: requests of one prompt, and of one load, are alike, "
         "and few loads that differ make them wide."
     )
-    lines.append(
-        "- **Quality**: mean over cases of the weighted mean of a case's checks; empty, cut and failed answers score 0,"
-        " what nothing judged is left out; Wilson interval over cases."
-    )
+    lines.append(f"- **Quality**: {QUALITY_FORMULA}.")
     return "\n".join(["## What the numbers mean", "", *lines])
 
 
-def _provenance(plan: Plan, host: dict[str, Any]) -> str:
-    machine = host["machine"]
+def _provenance(plan: Plan, host: dict[str, Any], summary: dict[str, Any]) -> str:
+    machine, blocks = host["machine"], summary["blocks"]
+    asked = f"{counted(blocks['probes'], 'load')} for the questions of the guards" if blocks["probes"] else ""
     lines = [
         "## Provenance",
         "",
         f"- Audition {machine['audition']}, Python {machine['python']}, {machine['os']} {cell(machine['os_release'])} "
         f"({machine['architecture']}).",
-        f"- Order of targets and cases shuffled with seed {plan.settings.seed}; {counted(len(plan.blocks), 'load')}, "
-        f"each with a first request and {counted(plan.settings.warmup, 'warm-up request')}, which are kept apart; at "
-        f"most {plan.settings.timeout_s:g} s a request.",
+        f"- Order of targets and cases shuffled with seed {plan.settings.seed}; "
+        f"{counted(blocks['measured'], 'load')}, each with a first request and "
+        f"{counted(plan.settings.warmup, 'warm-up request')}, which are kept apart; "
+        f"{asked or 'the guards asked no questions (--no-probes)'}; at most {plan.settings.timeout_s:g} s a request.",
     ]
     lines += [f"- {line}." for line in machine_lines(host)]
     for name, about in sorted(host["engines"].items()):
         package, device = str(about.get("package", "version unknown")), str(about.get("device", "device unknown"))
         lines.append(f"- Engine {code(name)}: {cell(package)}, {cell(device)}.")
     for target in plan.targets:
-        facts = [target.format, target.quantization or "quantization unknown"]
+        facts = [target.format]
+        facts += [] if target.is_server else [target.quantization or "quantization unknown"]
         facts += [f"{key} {value}" for key, value in sorted(target.settings.items())]
         source = host.get("models", {}).get(target.variant, {}).get("source")
         facts += [f"from {source}"] if source else []
-        lines.append(f"- {code(target.id)}: {cell(', '.join(facts))}, sha256 {code(target.digest or 'unknown')}.")
+        digest = f", sha256 {code(target.digest)}" if target.digest else ""
+        lines.append(f"- {code(target.id)}: {cell(', '.join(facts))}{digest}.")
+    if any(re.search(r"#[0-9a-f]{6}$", target.id) and not target.is_server for target in plan.targets):
+        lines.append(
+            "- `#` and six digits end the name of a target with unusual settings: they stand for these settings."
+        )
     return "\n".join(lines)
 
 
 def _interval_cell(entry: dict[str, Any]) -> str:
-    return f"{figure(entry)} {interval(entry)}".strip() if entry["value"] is not None else entry["reason"]
+    return f"{marked(entry)} {interval(entry)}".strip() if entry["value"] is not None else entry["reason"]
 
 
 def _quality_interval(target: dict[str, Any]) -> str:
     quality = target["quality"]
     if quality["score"] is None:
         return str(quality["reason"])
-    return f"{quality['score']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}], {quality['cases']} cases"
+    return f"{quality['score']:.2f} [{quality['low']:.2f}, {quality['high']:.2f}], {counted(quality['cases'], 'case')}"

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from audition.bench.guards.degenerate import FAULTS, UnusableAnswers
+from audition.bench.guards.failures import FailingRequests
 from audition.report.figures import UNKNOWN, figure, marked, quality
+from audition.text import one_line
 
 Column = tuple[str, Callable[[dict[str, Any]], str]]
 
@@ -16,14 +18,31 @@ def _metric(tag: str, end: str = "value") -> Callable[[dict[str, Any]], str]:
 
 
 def findings(target: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what the guards found, without what another finding of the same target already says in full."""
+    """Return what the guards found, without what another finding or the errors of the same target say in full."""
     codes = {finding["code"] for finding in target["findings"]}
     told = {guard.code for guard in FAULTS} if UnusableAnswers.code in codes else set()
+    told |= {f["code"] for f in target["findings"] if f["code"] == FailingRequests.code and not f["disqualifies"]}
     return [finding for finding in target["findings"] if finding["code"] not in told]
 
 
+def not_known(target: dict[str, Any]) -> str:
+    """Return which guards could not find out, with the error codes that came instead; empty where all could."""
+    by_reason: dict[str, list[str]] = {}
+    for guard in target["not_known"]:
+        by_reason.setdefault(guard["reason"], []).append(guard["code"])
+    return "; ".join(f"{', '.join(codes)} ({one_line(reason)})" for reason, codes in by_reason.items())
+
+
+_PHASES = {"load": "loads", "probe": "probes", "first": "first requests", "warmup": "warm-ups", "measured": "measured"}
+
+
+def when_failed(error: dict[str, Any]) -> str:
+    """Return how often an error came: `3 of 13 probes, 1 of 2 warm-ups, 0 of 6 measured`."""
+    return ", ".join(f"{at['failed']} of {at['of']} {_PHASES[at['phase']]}" for at in error["phases"])
+
+
 def _complete(target: dict[str, Any]) -> str:
-    requests = target["requests"]
+    requests = target["levels"][0]["requests"]
     if not requests["measured"]:
         return UNKNOWN
     return f"{requests['ok']}/{requests['measured']}"

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from audition.pick.decide import Pick
 from audition.report import levels
-from audition.report.table import COLUMNS, findings, rows, why_no_p95
+from audition.report.figures import typical_latency
+from audition.report.table import COLUMNS, findings, not_known, rows, when_failed, why_no_p95
 from audition.summary.units import counted
 from audition.text import one_line, printable
 
@@ -27,6 +28,8 @@ def render(summary: dict[str, Any], pick: Pick | None) -> RenderableType:
     parts: list[RenderableType] = [_Results(summary, pick)]
     if levels.is_worth_showing(summary):
         parts += [Text(), _under_load(summary)]
+    if summary["settings"]["until_ci"] is not None:
+        parts += [Text(), *_typical(summary)]
     notes = _notes(summary)
     if notes:
         parts += [Text(), *notes]
@@ -47,6 +50,15 @@ def render_pick(pick: Pick) -> list[RenderableType]:
         lines.append(Text.assemble(("  not ", "dim"), name, f": {printable(loser.sentence)}."))
     lines += [Text(f"  note: {printable(note)}.", style="dim") for note in pick.notes]
     return lines
+
+
+def _typical(summary: dict[str, Any]) -> list[Text]:
+    """Return the figure that `--until` makes precise, a line per target."""
+    known = [(one_line(target["id"]), typical_latency(target["latency_here"])) for target in summary["targets"]]
+    return [
+        Text("Typical latency on these prompts, 95 % interval for new loads", style="bold"),
+        *(Text(f"  {name}: {latency}") for name, latency in known),
+    ]
 
 
 def _under_load(summary: dict[str, Any]) -> Table:
@@ -118,17 +130,22 @@ def _notes(summary: dict[str, Any]) -> list[RenderableType]:
     if summary["stopped"]:
         lines.append(Text(f"No more rounds: {printable(summary['stopped'])}.", style="dim"))
     for target in summary["targets"]:
-        found = findings(target)
-        if found or target["errors"]:
+        found, unknown = findings(target), not_known(target)
+        if found or unknown or target["errors"]:
             lines.append(Text(one_line(target["id"]), style="bold"))
         for finding in found:
             style = "red" if finding["disqualifies"] else "yellow"
-            lines.append(Text.assemble((f"  ! {finding['code']}: ", style), printable(finding["sentence"])))
+            only = levels.only_with(finding, summary)
+            lines.append(Text.assemble((f"  ! {finding['code']}: ", style), printable(finding["sentence"]), only))
+        if unknown:
+            lines.append(Text.assemble(("  ? not known, because the questions failed: ", "yellow"), unknown))
         for error in target["errors"]:
-            text = f"{one_line(error['code'])} ({counted(error['requests'], 'request')}): "
+            text = f"{one_line(error['code'])} ({when_failed(error)}): "
             lines.append(Text.assemble((f"  {text}", "red"), one_line(error["message"])))
-    if any(target["findings"] for target in summary["targets"]):
+    if any(finding["taints"] for target in summary["targets"] for finding in target["findings"]):
         lines.append(Text("! marks the figures that a guard's finding taints.", style="dim"))
+    if any(at["ok"] < at["measured"] for at in (target["levels"][0]["requests"] for target in summary["targets"])):
+        lines.append(Text("Complete: answered to the end; cut and failed answers are not.", style="dim"))
     reason = why_no_p95(summary)
     if reason:
         lines.append(Text(f"No p95 ({printable(reason)}).", style="dim"))

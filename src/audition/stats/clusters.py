@@ -163,9 +163,8 @@ def quantile_interval(
     worth, lacking = _independent(levelled, centre, cases, loads, q, level)
     found = ranks(worth, q, level)
     if found is None:
-        missing = minimum_n(q, level, two_sided=True) - worth
-        reason = f"{_counted(n, 'request')} of {_counted(case_count, 'case')} in {_counted(load_count, 'load')} "
-        reason += f"count for {worth}: at least {missing} more {lacking}"
+        counts = {"prompts": case_count, "loads": load_count, "requests": n}
+        reason = _too_few(lacking, counts[lacking], worth, minimum_n(q, level, two_sided=True))
         return _without(value, n, case_count, load_count, reason)
     low, high = ordered[math.floor((found[0] - 1) * n / worth)], ordered[math.ceil(found[1] * n / worth) - 1]
     moved = 0.0 if shift is None else shift.half_width(level, 0.0) * _reach(q)
@@ -243,7 +242,8 @@ def _independent(
         inflation = (quantile(0.5 + level / 2, parts.loads - 1) / normal) ** 2
         between_loads = (parts.among_loads - parts.within) * inflation
     worth = math.floor(one / (between_cases + between_loads) + 1e-9)
-    return max(1, min(n, worth)), "loads" if between_loads > between_cases else "cases"
+    lacking = "loads" if between_loads > between_cases else "prompts" if parts.cases > 1 else "requests"
+    return max(1, min(n, worth)), lacking
 
 
 def _check(values: Sequence[float], cases: Sequence[Hashable], loads: Sequence[Hashable]) -> None:
@@ -257,5 +257,6 @@ def _without(value: float, n: int, cases: int, loads: int, reason: str) -> Clust
     return ClusteredInterval(value, None, None, n, cases, loads, cases > 1, loads > 1, reason)
 
 
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+def _too_few(noun: str, count: int, worth: int, needed: int) -> str:
+    """Return in words how many there should be: `needed` that count for one each, more where they count for less."""
+    return f"an interval needs about {max(needed, math.ceil(count * needed / worth))} {noun}; this figure has {count}"

@@ -8,20 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from audition.bench.guards import Evidence, Finding, run_guards
+from audition.bench.guards import Evidence, Finding, not_known, run_guards
 from audition.bench.plan import Block, Plan, Target
 from audition.bench.rundir import RunDir
 from audition.bench.sample import Load, Sample, counted_latency
 from audition.bench.schedule import Schedule
 from audition.errors import AuditionError
 from audition.jsonfile import read_json, write_json
-from audition.quality.scores import SampleScore
+from audition.quality.scores import NOT_ANSWERED, SampleScore
 from audition.stats import quantiles
 from audition.stats.fixed_cases import fixed_cases_interval
 from audition.stats.proportions import wilson
 from audition.summary.metrics import METRICS, Records
 
 SCHEMA = 2
+PHASES = ("load", "probe", "first", "warmup", "measured")
+"""What can fail, in the order in which a target meets it."""
 
 
 def summarize(
@@ -58,6 +60,10 @@ def summarize(
         "settings": asdict(plan.settings),
         "levels": [asdict(level) for level in plan.levels],
         "rounds": max((block.round for block in blocks), default=0),
+        "blocks": {
+            "measured": sum(not block.is_probe for block in blocks),
+            "probes": sum(block.is_probe for block in blocks),
+        },
         "stopped": stopped,
         "cases": len(plan.cases),
         "noise_floor": host.get("noise_floor"),
@@ -122,20 +128,21 @@ def _target_summary(
 ) -> dict[str, Any]:
     mine = [sample for sample in samples if sample.target == target.id]
     measured = [sample for sample in mine if sample.phase == "measured"]
-    findings = run_guards(Evidence.of(plan, target, samples, loads, host))
+    evidence = Evidence.of(plan, target, samples, loads, host)
+    findings = run_guards(evidence)
     requests = _counts(measured)
     answered = requests["ok"] + requests["truncated"]
-    errors = _errors(
-        [sample for sample in mine if sample.phase != "probe"], [load for load in loads if load.target == target.id]
-    )
-    status = "ok" if answered else "failed" if measured or errors else "not measured"
+    my_loads = [load for load in loads if load.target == target.id]
+    # That only a question of the guards failed says nothing yet of what was to be measured.
+    has_failed = any(load.error for load in my_loads) or any(s.error for s in mine if s.phase != "probe")
+    status = "ok" if answered else "failed" if measured or has_failed else "not measured"
     if status == "ok" and answered < len(measured):
         status = "partly failed"
     levels = [
         {
             "level": level.id,
             "requests": _counts([sample for sample in measured if sample.level == level.id]),
-            "metrics": _metrics(Records.of(plan, target, level, samples, loads, host), findings),
+            "metrics": _metrics(Records.of(plan, target, level, samples, loads, host), findings, level.id),
         }
         for level in plan.levels
     ]
@@ -150,13 +157,14 @@ def _target_summary(
         "digest": target.digest,
         "status": status,
         "requests": requests,
-        "errors": errors,
+        "errors": _errors(mine, my_loads),
         "token_sources": sorted({s.token_source for s in measured if s.token_source}),
         "metrics": levels[0]["metrics"],
         "levels": levels,
-        "quality": _quality(plan, scores, findings),
+        "quality": quality_of(plan, scores, findings),
         "findings": [asdict(finding) for finding in findings],
-        "latency_here": _latency_here([sample for sample in measured if sample.level == plan.levels[0].id]),
+        "not_known": [asdict(open_) for open_ in not_known(evidence, findings)],
+        "latency_here": latency_here([sample for sample in measured if sample.level == plan.levels[0].id]),
         "by_case": _by_case(plan, [sample for sample in measured if sample.level == plan.levels[0].id], scores),
     }
 
@@ -170,7 +178,7 @@ def _by_load(samples: Sequence[Sample]) -> dict[str, float | str]:
     return {block: "inf" if math.isinf(value) else round(value, 3) for block, value in medians.items()}
 
 
-def _latency_here(samples: Sequence[Sample]) -> dict[str, Any] | None:
+def latency_here(samples: Sequence[Sample]) -> dict[str, Any] | None:
     """Return the typical latency on just these cases, with its interval for new loads: what `--until` looks at."""
     if not samples:
         return None
@@ -187,10 +195,17 @@ def _latency_here(samples: Sequence[Sample]) -> dict[str, Any] | None:
     }
 
 
-def _metrics(records: Records, findings: Sequence[Finding]) -> dict[str, Any]:
+def _metrics(records: Records, findings: Sequence[Finding], level: str) -> dict[str, Any]:
     return {
         metric.tag: {"unit": metric.unit, **metric.estimate(records).to_json(metric.digits + 2)}
-        | {"tainted_by": sorted(finding.code for finding in findings if metric.tag in finding.taints)}
+        | {
+            "tainted_by": sorted(
+                finding.code
+                for finding in findings
+                # What belongs to a load as a whole is the same figure at every level.
+                if metric.tag in finding.taints and (not metric.by_level or finding.concerns(level))
+            )
+        }
         for metric in METRICS
     }
 
@@ -201,25 +216,37 @@ def _counts(samples: Sequence[Sample]) -> dict[str, int]:
 
 
 def _errors(samples: Sequence[Sample], loads: Sequence[Load]) -> list[dict[str, Any]]:
-    """Return each kind of error once, with how often it came and the shortest of its sentences."""
+    """Return each kind of error once: the shortest of its sentences, how often it came, and when.
+
+    `requests` leaves the guards' questions out; `phases` has them, and loads, each with how many there were in all.
+    """
     sentences: dict[str, set[str]] = defaultdict(set)
-    counts: Counter[str] = Counter()
-    records: list[Load | Sample] = [*loads, *samples]
-    for record in records:
+    counts: Counter[tuple[str, str]] = Counter()
+    records: list[tuple[str, Load | Sample]] = [*(("load", load) for load in loads), *((s.phase, s) for s in samples)]
+    totals = Counter(phase for phase, _ in records)
+    for phase, record in records:
         if record.error is not None:
-            code = record.error["code"]
-            sentences[code].add(record.error["message"])
-            counts[code] += isinstance(record, Sample)
+            sentences[record.error["code"]].add(record.error["message"])
+            counts[record.error["code"], phase] += 1
     # The shortest, because those of requests that were not asked any more repeat it with a preface.
     return [
-        {"code": code, "requests": counts[code], "message": min(sentences[code], key=lambda text: (len(text), text))}
+        {
+            "code": code,
+            "requests": sum(counts[code, phase] for phase in ("first", "warmup", "measured")),
+            "message": min(sentences[code], key=lambda text: (len(text), text)),
+            "phases": [
+                {"phase": phase, "failed": counts[code, phase], "of": totals[phase]}
+                for phase in PHASES
+                if counts[code, phase] or (phase == "measured" and totals[phase])
+            ],
+        }
         for code in sorted(sentences)
     ]
 
 
-def _quality(plan: Plan, scores: Sequence[SampleScore], findings: Sequence[Finding]) -> dict[str, Any]:
+def quality_of(plan: Plan, scores: Sequence[SampleScore], findings: Sequence[Finding]) -> dict[str, Any]:
     """Return the weighted mean over cases; repeats of a case are averaged first, they are not independent."""
-    by_case = _case_scores(scores)
+    by_case = case_scores(scores)
     unscored = sum(score.score is None for score in scores)
     out: dict[str, Any] = {
         "score": None,
@@ -231,11 +258,7 @@ def _quality(plan: Plan, scores: Sequence[SampleScore], findings: Sequence[Findi
         "tainted_by": sorted(finding.code for finding in findings if "quality" in finding.taints),
     }
     if not by_case:
-        checked = any(score.checks for score in scores)
-        out["reason"] = (
-            "nothing was measured" if not scores else "no check reached a verdict" if checked else "no case has a check"
-        )
-        return out
+        return out | {"reason": _why_no_quality(scores)}
     weights = {case.id: case.weight for case in plan.cases}
     # Relative to the heaviest, so that no sum overflows; fsum, so that the order of the samples changes no digit.
     heaviest = max(weights[case] for case in by_case)
@@ -251,7 +274,16 @@ def _quality(plan: Plan, scores: Sequence[SampleScore], findings: Sequence[Findi
     }
 
 
-def _case_scores(scores: Sequence[SampleScore]) -> dict[str, float]:
+def _why_no_quality(scores: Sequence[SampleScore]) -> str:
+    checks = [check for score in scores for check in score.checks]
+    if not scores:
+        return "nothing was measured"
+    if not checks:
+        return "no case has a check"
+    return NOT_ANSWERED if all(check.reason == NOT_ANSWERED for check in checks) else "no check reached a verdict"
+
+
+def case_scores(scores: Sequence[SampleScore]) -> dict[str, float]:
     """Return the mean score of each case that was scored at all."""
     values: dict[str, list[float]] = defaultdict(list)
     for score in scores:
@@ -261,12 +293,12 @@ def _case_scores(scores: Sequence[SampleScore]) -> dict[str, float]:
 
 
 def _by_case(plan: Plan, measured: Sequence[Sample], scores: Sequence[SampleScore]) -> dict[str, Any]:
-    case_scores = _case_scores(scores)
+    scored = case_scores(scores)
     out = {}
     for case in plan.cases:
         samples = [sample for sample in measured if sample.case == case.id]
         latencies = [sample.latency_ms for sample in samples if sample.latency_ms is not None]
-        score = case_scores.get(case.id)
+        score = scored.get(case.id)
         out[case.id] = {
             "n": len(samples),
             "failed": sum(sample.status in ("failed", "timeout") for sample in samples),

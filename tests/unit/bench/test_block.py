@@ -234,6 +234,18 @@ def test_a_probe_records_what_the_guards_ask(run_block: RunBlock) -> None:
     assert done.load.status == "ok"
 
 
+def test_a_question_that_failed_is_asked_once_more_as_a_sample_of_its_own(run_block: RunBlock) -> None:
+    plan = a_plan()
+    done = run_block(plan, lambda number: ("http_500", "no") if number == 1 else 1.0, block=probe_of(plan))
+    first, failed, again = done.samples[:3]
+    assert [(s.case, s.repeat, s.status) for s in (failed, again)] == [(again.case, 0, "failed"), (again.case, 1, "ok")]
+    assert first.case != failed.case
+    assert len({sample.key for sample in done.samples}) == len(done.samples) == len(done.target.asked)
+    never = run_block(plan, lambda _: ("http_500", "no"), block=probe_of(plan))
+    assert max(sample.repeat for sample in never.samples) == 1
+    assert len(never.samples) <= 12
+
+
 def test_a_probe_that_cannot_be_answered_ends_soon(run_block: RunBlock) -> None:
     plan = a_plan()
     gone = run_block(plan, lambda number: DIED if number == 3 else 1.0, block=probe_of(plan))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from audition.bench.rundir import RunDir, new_run_path
 from audition.bench.sample import Memory
 from audition.bench.schedule import Added
 from audition.errors import AuditionError, UsageError
+from audition.jsonfile import write_json
+from handmade import Made
+from handmade import run as run_of
 from plans import a_load, a_plan, a_run, a_sample
 
 HOLDER = """
@@ -95,6 +99,24 @@ def test_a_folder_with_a_run_says_how_to_go_on_with_it(run: RunDir) -> None:
     assert (run.path / "plan.json").read_bytes() == before
 
 
+def test_a_folder_with_a_finished_run_says_to_choose_another(tmp_path: Path) -> None:
+    made = run_of(Made("a"))
+    path = made.write(tmp_path / "run")
+    with pytest.raises(UsageError, match="holds a finished run already") as caught:
+        RunDir.refuse_used(path)
+    assert caught.value.fix == "name another folder with --out"
+    adaptive = replace(made.plan, settings=replace(made.plan.settings, until_ci=0.05))
+    write_json(path / "plan.json", adaptive.to_json())
+    with pytest.raises(UsageError, match="which is not finished"):
+        RunDir.refuse_used(path)
+
+
+def test_a_folder_with_a_damaged_run_is_refused_all_the_same(run: RunDir) -> None:
+    (run.path / "plan.json").write_text("{}")
+    with pytest.raises(UsageError, match="holds a run already"):
+        RunDir.refuse_used(run.path)
+
+
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="everything is writable")
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
@@ -115,10 +137,14 @@ def test_a_run_is_found_by_path_by_name_and_as_the_latest(home: Path) -> None:
     assert '"tuesday"' in str(caught.value.fix)
 
 
-def test_without_a_run_there_is_no_latest() -> None:
+def test_without_a_run_there_is_no_latest(home: Path, tmp_path: Path) -> None:
+    # One that was made with --out lies elsewhere.
+    a_run(tmp_path / "elsewhere")
     with pytest.raises(UsageError, match="latest") as caught:
         RunDir.open("latest")
     assert caught.value.code == "run_not_found"
+    assert str(home / "runs") in caught.value.message
+    assert "made with --out by its folder" in (caught.value.fix or "")
 
 
 def test_a_new_path_is_nobody_elses(home: Path) -> None:

@@ -18,6 +18,7 @@ from plans import a_case, a_load, a_plan, a_sample, a_target
 
 CASES = [a_case(f"case-{number}") for number in range(12)]
 A, B, C = (a_target(model=name) for name in ("a", "b", "c"))
+TYPICAL = "the typical latency on these prompts of"
 
 Latency = Callable[[Block, str], float | None]
 """What a case takes in a block, in milliseconds; None where the request fails."""
@@ -99,8 +100,8 @@ def test_rounds_are_added_until_each_latency_is_known() -> None:
     *more, end = run.to_the_end()
     assert more
     assert all(added.blocks for added in more)
-    assert more[0].reason.startswith("the latency of a:q4_0/steady/cpu is known to \N{PLUS-MINUS SIGN}")
-    assert end == Added((), "the latency of every target that answers is known to \N{PLUS-MINUS SIGN}5.0% or better")
+    assert more[0].reason.startswith(f"{TYPICAL} a:q4_0/steady/cpu is known to \N{PLUS-MINUS SIGN}")
+    assert end == Added((), f"{TYPICAL} every target that answers is known to \N{PLUS-MINUS SIGN}5.0% or better")
 
 
 def test_a_target_that_is_known_gets_no_more() -> None:
@@ -181,7 +182,7 @@ def test_two_that_are_known_to_be_alike_need_no_more() -> None:
 def test_both_aims_are_named_when_both_are_reached() -> None:
     run = a_made_up_run(steady(0.01, a=100, b=200), rounds=3, until_ci=0.05, budget_s=1000)
     run.to_the_end()
-    known = "the latency of every target that answers is known to \N{PLUS-MINUS SIGN}5.0% or better"
+    known = f"{TYPICAL} every target that answers is known to \N{PLUS-MINUS SIGN}5.0% or better"
     assert run.last == f"{known}; {A.id} can be told apart from every other target by latency"
 
 
@@ -280,7 +281,7 @@ def test_without_answers_nothing_is_added() -> None:
 def test_fewer_than_three_rounds_are_not_enough_to_know(rounds: int) -> None:
     run = a_made_up_run(steady(0.001, a=100), A, rounds=rounds, until_ci=0.05)
     run.to_the_end()
-    assert run.added[0].reason == f"the latency of {A.id} is not known yet"
+    assert run.added[0].reason == f"{TYPICAL} {A.id} is not known yet"
     assert run.rounds_of(A.id) == 3
 
 
@@ -289,11 +290,11 @@ def test_rounds_that_cannot_help_are_not_added() -> None:
     run = a_made_up_run(lambda block, case: 100.0, A, rounds=1, until_ci=0.05)
     run.to_the_end()
     assert run.rounds_of(A.id) == 3
-    assert run.last == f"how well the latency of {A.id} is known cannot be told from these cases"
+    assert run.last == f"how well the typical latency of {A.id} is known cannot be told from these prompts"
     two = a_made_up_run(steady(0.05, a=100, b=100), cases=CASES[:2], rounds=3, budget_s=1000)
     two.to_the_end()
     assert len(two.loads) == 6
-    assert two.last == f"{B.id} and {A.id} cannot be told apart by latency: n = 2 is too small: at least 1 more cases"
+    assert two.last == f"{B.id} and {A.id} cannot be told apart by latency: n = 2 is too small: at least 1 more case"
 
 
 def test_a_failure_in_the_first_round_is_no_reason_to_give_up() -> None:
@@ -313,7 +314,7 @@ def test_there_is_an_end_to_rounds() -> None:
     run.to_the_end()
     assert run.rounds_of(A.id) == MOST_ROUNDS
     assert max(block.round for block in run.blocks) == MOST_ROUNDS
-    assert run.last.startswith(f"{MOST_ROUNDS} rounds are the most, and the latency of {A.id} is known to")
+    assert run.last.startswith(f"{MOST_ROUNDS} rounds are the most, and {TYPICAL} {A.id} is known to")
 
 
 def test_numbers_go_on() -> None:

@@ -149,7 +149,7 @@ def test_a_key_may_stand_in_a_file(bench: Bench, started: dict[str, Any], tmp_pa
         (["--models", "a", "--rate", "1", "--concurrency", "1"], "--concurrency has no say"),
         (["--models", "a", "--duration", "soon"], '"soon" is not a duration'),
         (["--models", "a", "--budget", "10"], '"10" is not a duration'),
-        (["--models", "a", "--until", "5%"], "--until 5% says nothing"),
+        (["--models", "a", "--until", "5%"], "--until takes the half-width of an interval"),
         (["--resume", "latest", "--rounds", "3"], "so --rounds has no say"),
         (["--resume", "latest", "--models", "a"], "so --models has no say"),
         (["--resume", "latest", "--concurrency", "4"], "so --concurrency has no say"),
@@ -185,8 +185,34 @@ def test_what_makes_no_sense_is_refused_with_a_fix(
 def test_what_is_out_of_bounds_is_refused(bench: Bench, started: dict[str, Any], args: list[str]) -> None:
     status, error = bench("--models", "a", *args)
     assert status == 2
-    assert args[0] in error
+    assert error.startswith("error: ") and len(error.splitlines()) == 2
+    assert args[0] in error.splitlines()[0]
+    assert error.splitlines()[1].startswith("  fix: ")
     assert started == {}
+
+
+@pytest.mark.parametrize(
+    ("args", "said", "fix"),
+    [
+        (["--rounds", "0"], "--rounds takes whole numbers from 1 to 1,000, not '0'", "audition bench --help"),
+        (["--timeout", "0.01"], "--timeout takes numbers from 0.1 to 86,400, not '0.01'", "audition bench --help"),
+        (["--rounds", "x"], "--rounds takes whole numbers from 1 to 1,000, not 'x'", "audition bench --help"),
+        (["--prompt-cache", "keeep"], "--prompt-cache takes avoid or keep, not 'keeep'", 'did you mean "keep"?'),
+        (["--endpont", "x"], "audition bench has no option --endpont", 'did you mean "--endpoint"'),
+        (["--models"], "--models requires an argument", "audition bench --help"),
+        (["x"], "Got unexpected extra argument (x)", "audition bench --help"),
+    ],
+)
+def test_what_is_mistyped_is_one_sentence_and_a_fix(bench: Bench, args: list[str], said: str, fix: str) -> None:
+    status, error = bench(*args)
+    first, second = error.splitlines()
+    assert (status, first) == (2, f"error: {said}")
+    assert second.startswith(f"  fix: {fix}")
+
+
+def test_a_variable_of_the_environment_is_named_as_such(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_ROUNDS", "0")
+    assert bench("--models", "a")[1].startswith("error: BENCH_ROUNDS takes whole numbers from 1 to 1,000")
 
 
 def test_a_run_goes_on_by_its_name(bench: Bench, started: dict[str, Any], home: Path) -> None:

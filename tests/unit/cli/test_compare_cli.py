@@ -46,16 +46,22 @@ def test_a_comparison_is_printed_and_nothing_is_written(before: Path, slower: Pa
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{before} -> {slower}: 8 cases compared")
     assert re.search(r"^  Latency: (9\.\d|10) % slower \[", done.stdout, re.MULTILINE)
+    (unknown,) = [line for line in done.stdout.splitlines() if "nknown" in line]
+    assert unknown.startswith("  Unknown in both: Energy per token, Energy per answer (")
     assert {path: path.read_bytes() for folder in (before, slower) for path in folder.rglob("*")} == files
 
 
 @pytest.mark.parametrize(
     ("gates", "code", "said"),
     [
-        ("latency>5%", 3, "Gates not met: 1 judged (1 not met)."),
-        ("latency>10%", 0, "Gates met: 1 judged (1 undecided, which passes)."),
-        ("latency>20%,quality<0", 0, "Gates met: 2 judged."),
-        ("energy_per_token>5%", 3, "Gates not met: 1 judged (1 not met)."),
+        ("latency>5%", 3, "Gates failed: 1 not met."),
+        ("latency>10%", 0, "No gate failed: 1 undecided (more cases or rounds decide; --strict fails it)."),
+        (
+            *("latency>20%,quality<0,failures>1%", 0),
+            "No gate failed: 1 met, 2 undecided (more cases or rounds decide; --strict fails them).",
+        ),
+        ("latency>20%,quality<-0.5", 0, "All gates are met: 2 met."),
+        ("energy_per_token>5%", 3, "Gates failed: 1 not met."),
     ],
 )
 def test_gates_decide_the_exit_code(before: Path, slower: Path, gates: str, code: int, said: str) -> None:
@@ -67,7 +73,7 @@ def test_strict_fails_what_is_undecided(before: Path, slower: Path) -> None:
     done = run(before, slower, "--fail-on", "latency>10%", "--strict")
     assert (done.exit_code, done.stdout.splitlines()[-1]) == (
         3,
-        "Gates not met: 1 judged (1 undecided, which fails (--strict)).",
+        "Gates failed: 1 undecided (more cases or rounds decide; --strict fails it).",
     )
 
 
@@ -86,7 +92,7 @@ def test_markdown_is_written_for_a_pull_request(before: Path, slower: Path, tmp_
     done = run(before, slower, "--fail-on", "latency>5%", "--markdown", file)
     assert (done.exit_code, done.stderr) == (3, f"Written: {file}\n")
     text = file.read_text(encoding="utf-8")
-    assert "**Gates not met: 1 judged (1 not met).**" in text
+    assert "**Gates failed: 1 not met.**" in text
     assert re.search(r"^\| latency>5% \| not met \| a \| Latency: \+(9\.\d|10) %", text, re.MULTILINE)
     (tmp_path / "file").write_text("")
     failed = run(before, slower, "--markdown", tmp_path / "file" / "x.md")

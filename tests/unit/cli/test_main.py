@@ -72,3 +72,41 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert result.stdout.startswith("Usage:")
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "fix"),
+    [
+        ("bnch", 'audition has no command "bnch"', 'did you mean "bench"?'),
+        ("model lst", 'audition model has no command "lst"', 'did you mean "list"?'),
+        ("cache xyz", 'audition cache has no command "xyz"', "audition cache --help"),
+        ("--nope", "audition has no option --nope", "audition --help"),
+        ("compare a", "RUN_B is missing", "audition compare [OPTIONS] RUN_A RUN_B"),
+        ("model download", "NAMES is missing", "audition model download [OPTIONS] NAMES..."),
+        ("compare a b --strict", "--strict goes with --fail-on", "audition compare --help"),
+        (
+            "pick --licence permisive",
+            "--licence takes permissive, use-restricted, non-commercial or unknown, not 'permisive'",
+            'did you mean "permissive"?',
+        ),
+        ("pick --min-quality 2", "--min-quality takes numbers from 0 to 1, not '2.0'", "audition pick --help"),
+        ("mock --lie emty", 'there is no lie called "emty"', 'did you mean "empty"?'),
+        ("mock --port 70000", "--port takes whole numbers from 0 to 65,535, not '70000'", "audition mock --help"),
+    ],
+)
+def test_a_mistyped_command_line_is_one_sentence_and_a_fix(
+    arguments: str, said: str, fix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["audition", *arguments.split()])
+    with pytest.raises(SystemExit) as ended:
+        main_module.main()
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"error: {said}\n  fix: {fix}\n")
+
+
+def test_without_a_command_the_help_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["audition", "model"])
+    with pytest.raises(SystemExit):
+        main_module.main()
+    assert capsys.readouterr().err.startswith("Usage: audition model")

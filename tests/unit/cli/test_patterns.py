@@ -84,5 +84,6 @@ def test_until(text: str, share: float) -> None:
 def test_until_that_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_until(text)
-    assert f"--until {text} " in caught.value.message
-    assert (caught.value.fix, caught.value.exit_code) == ("ci=5%", 2)
+    expected = f"--until takes the half-width of an interval from 0.1 % to 100 %, not {text!r}"
+    assert (caught.value.message, caught.value.fix) == (expected, "write --until ci=5%")
+    assert caught.value.exit_code == 2

@@ -74,6 +74,12 @@ def test_without_a_pick_the_gate_is_not_met(folder: Path, arguments: list[str], 
     assert said in (folder / "benchmark_report.md").read_text()
 
 
+def test_a_target_that_gets_nothing_right_is_not_picked(tmp_path: Path) -> None:
+    done = audition("pick", run(Made("a", (0.0,) * 6)).write(tmp_path / "run"))
+    assert (done.returncode, done.stdout.splitlines()[0]) == (3, "Nothing is feasible: no target can be used.")
+    assert "not a: none of its answers to 6 judged cases scores above 0" in done.stdout
+
+
 def test_identical_targets_are_too_close_to_call(tmp_path: Path) -> None:
     done = audition("pick", run(Made("a"), Made("b")).write(tmp_path / "run"))
     assert (done.returncode, done.stdout.startswith("Too close to call: a and b")) == (3, True)

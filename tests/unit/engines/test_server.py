@@ -178,8 +178,15 @@ def test_a_model_that_is_named_is_taken_and_looked_up(monkeypatch: pytest.Monkey
 def test_without_a_list_a_named_model_is_asked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     listing(None, monkeypatch)
     assert named_model(settings_of("127.0.0.1:1#m")) == ("m", {})
-    with pytest.raises(EngineError, match="404"):
-        named_model(settings_of("127.0.0.1:1"))
+    with pytest.raises(UsageError, match=r"^http://127\.0\.0\.1:1/v2/models is not there: HTTP 404$") as caught:
+        named_model(settings_of("127.0.0.1:1/v2"))
+    assert "/v1" in (caught.value.fix or "")
+
+
+def test_a_server_that_cannot_be_reached_is_no_fault_of_the_command() -> None:
+    with pytest.raises(EngineError, match="nobody listens") as caught:
+        named_model(settings_of("127.0.0.1:9"))
+    assert caught.value.exit_code == 1
 
 
 def test_nobody_at_the_address_is_said() -> None:

@@ -107,10 +107,36 @@ def test_a_file_with_a_fault_is_named(text: str, tmp_path: Path) -> None:
 
 
 def test_what_is_mistyped_is_said() -> None:
-    assert "five" in invoke("--fail", "cut=five").output
+    for every in ("five", "0", "1000001", "-1", "9" * 5000, ""):
+        with pytest.raises(UsageError, match=r"--fail cut takes whole numbers from 1 to 1,000,000, not ") as caught:
+            invoke("--fail", f"cut={every}")
+        assert caught.value.fix == "--fail cut=5 fails every fifth request"
+        assert len(caught.value.message) < 120
     with pytest.raises(UsageError, match='no failure called "cutt"'):
         invoke("--fail", "cutt")
-    assert "emptyy" in invoke("--lie", "emptyy").output
+    with pytest.raises(UsageError, match='no lie called "emptyy"') as caught:
+        invoke("--lie", "emptyy")
+    assert caught.value.fix == 'did you mean "empty"?'
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--ttft", "-1"), ("--itl", "nan"), ("--tokens", "1.5"), ("--jitter", "2")]
+)
+def test_a_number_out_of_bounds_is_said_of_the_option_that_was_typed(option: str, value: str) -> None:
+    result = invoke(option, value)
+    assert result.exit_code == 2
+    assert option in result.output and "_ms" not in result.output
+
+
+def test_fixes_name_options_as_they_are_typed() -> None:
+    for arguments, option in (
+        (["--lie", "prompt_cache"], "--prefill-tps"),
+        (["--stall", "5"], "--stall-every"),
+        (["--host", "0.0.0.0"], "--api-key"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            invoke(*arguments, "--port", "0")
+        assert option in (caught.value.fix or "")
 
 
 def test_the_list_explains_every_name() -> None:

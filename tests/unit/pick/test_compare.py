@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,14 @@ from audition.bench.plan import Level
 from audition.bench.rundir import RunDir
 from audition.errors import AuditionError
 from audition.jsonfile import dumps
-from audition.pick.changes import Change
+from audition.pick.changes import Change, quality_change
 from audition.pick.compare import Compared, Comparison, compare
+from audition.pick.sentences import signed_interval, unknown_sentences
+from audition.quality.scores import SampleScore
 from audition.report.comparison import markdown
+from audition.stats.paired import bounded_difference
 from comparable import Before, written
+from handmade import ANSWERS
 
 BEFORE = Before()
 AFTER = replace(BEFORE, seed=2)
@@ -58,7 +63,9 @@ def test_a_run_against_itself_is_the_same(tmp_path: Path) -> None:
     assert found.notes == ("A and B are the same run",)
     latency = change(found, "latency")
     assert (latency.value, latency.low, latency.high) == (0.0, 0.0, 0.0)
-    assert latency.sentence == f"Latency: the same ({latency.a:.0f} ms), over 12 prompts paired."
+    assert latency.sentence == (
+        f"Latency: no difference shown (+0.0 % [+0.0 %, +0.0 %]; {latency.a:.0f} ms in both), over 12 prompts paired."
+    )
     assert change(found, "disk").sentence == "Disk: the same (100 MB)."
     assert not {"better", "worse"} & set(verdicts(found).values())
 
@@ -106,9 +113,116 @@ def test_a_drop_in_one_case_of_twelve_is_not_shown(tmp_path: Path) -> None:
     assert quality.low is not None and quality.high is not None and quality.low < 0 < quality.high
 
 
-def test_every_case_falling_alike_is_a_drop(tmp_path: Path) -> None:
+def test_every_case_falling_alike_is_a_drop_of_unknown_size(tmp_path: Path) -> None:
     quality = change(compared(tmp_path, BEFORE, replace(AFTER, marks=dict.fromkeys(range(12), 0.5))), "quality")
-    assert (quality.value, quality.low, quality.high, quality.verdict) == (-0.5, -0.5, -0.5, "worse")
+    assert (quality.value, quality.verdict) == (-0.5, "worse")
+    assert quality.low is not None and quality.high is not None and quality.low < -0.6 and -0.3 < quality.high < 0
+
+
+def test_few_cases_without_a_change_bound_little(tmp_path: Path) -> None:
+    before = replace(BEFORE, n=3)
+    found = compared(tmp_path, before, replace(before, seed=2))
+    for metric, said in (
+        ("quality", "[-0.79, +0.79]; 1.00 in both"),
+        ("failures", "[-78.5 points, +78.5 points]; 0 %"),
+    ):
+        same = change(found, metric)
+        assert (same.value, same.verdict, same.n) == (0.0, "no difference shown", (3, 3))
+        assert same.low is not None and same.low < -0.5 and same.high == -same.low
+        assert said in same.sentence and "the same" not in same.sentence
+
+
+def test_repeats_of_a_case_are_averaged_before_they_are_compared(tmp_path: Path) -> None:
+    run = replace(AFTER, rounds=2).run()
+    # In the first round case 0 is right, in the second it is wrong: half a case fell.
+    changed = [replace(s, text=ANSWERS[0.0]) if s.case == "c1" and s.round == 2 else s for s in run.samples]
+    before = replace(BEFORE, rounds=2)
+    after = written(replace(run, samples=changed), tmp_path / "b", before.facts())
+    quality = change(compare(before.write(tmp_path / "a"), after), "quality")
+    expected = bounded_difference([-0.5] + [0.0] * 11)
+    assert (quality.value, quality.low, quality.high) == (expected.value, expected.low, expected.high)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "after",
+    [
+        {},
+        {"factor": 1.02, "noise": 0.03},
+        {"factor": 1.0001, "noise": 0.0001},
+        {"marks": dict.fromkeys(range(4), 0.5)},
+        {"failing": range(5)},
+        {"rounds": 1, "factor": 2.0, "memory": 400_000_000},
+        {"memory": 200_050_000},
+    ],
+)
+def test_verdict_and_interval_do_not_contradict_each_other(tmp_path: Path, after: dict[str, Any], seed: int) -> None:
+    found = compared(
+        tmp_path,
+        replace(BEFORE, rounds=after.get("rounds", 3)),
+        replace(AFTER, **{"seed": seed, **after}, noise_floor_ms=5.0),
+    )
+    for each in only(found).changes:
+        if each.value is not None:
+            apart = each.low is not None and each.high is not None and not each.low <= 0 <= each.high
+            assert apart is (each.verdict != "no difference shown"), each
+
+
+def test_a_score_that_is_a_last_digit_above_1_is_1() -> None:
+    def score(value: float) -> SampleScore:
+        return SampleScore("t", "c1", "b", value, True, None, ())
+
+    found = quality_change([score(0.0)], [score(math.nextafter(1.0, 2.0))], {"c1": 1.0})
+    assert found.value == 1.0
+
+
+def test_where_nothing_is_answered_quality_is_unknown(tmp_path: Path) -> None:
+    every = replace(AFTER, failing=range(12))
+    found = compared(tmp_path, BEFORE, every)
+    assert change(found, "quality").sentence == "Quality: unknown in B: no request was answered."
+    found = compared(tmp_path / "both", every, every)
+    assert change(found, "quality").sentence == "Quality: unknown in both: no request was answered."
+    # All that is known is that all fail as before.
+    assert "100 % in both" in change(found, "failures").sentence
+
+
+def test_loads_that_are_all_alike_have_no_interval(tmp_path: Path) -> None:
+    one = replace(BEFORE, memory=0)
+    found = change(compared(tmp_path, one, one), "peak_memory")
+    assert (found.value, found.reason) == (None, "because A took nothing")
+    exact = replace(BEFORE, noise=0.0)
+    found = change(compared(tmp_path / "exact", exact, exact), "load_time")
+    assert (found.low, found.verdict) == (None, "no difference shown")
+    assert "no interval: the loads are all alike" in found.sentence
+
+
+def test_what_is_unknown_is_said_once_for_each_reason() -> None:
+    def unknown(header: str, reason: str) -> Change:
+        return Change("x", header, "ms", "lower", "cases", reason=reason)
+
+    long = f"in A: {'so and so ' * 20}; in B: every request failed"
+    said = unknown_sentences(
+        [
+            *(unknown(name, "in both: a server does not show its files") for name in ("Load", "Disk")),
+            Change("y", "Known", "ms", "lower", "cases", value=0.0),
+            unknown("Memory", "in both: nobody read it"),
+            unknown("Energy", long),
+            unknown("Throughput", "because the runs asked other prompts besides"),
+        ]
+    )
+    assert said[0] == "Unknown in both: Load, Disk (a server does not show its files); Memory (nobody read it)."
+    assert said[1].startswith("Unknown in A: Energy (so and so ") and said[1].endswith(" and…).") and len(said[1]) < 130
+    assert said[2:] == [
+        "Unknown in B: Energy (every request failed).",
+        "Unknown: Throughput (because the runs asked other prompts besides).",
+    ]
+
+
+def test_an_interval_too_narrow_for_its_digits_gets_more() -> None:
+    narrow = Change("x", "X", "ms", "lower", "cases", value=0.3102, low=0.3098, high=0.3113)
+    assert signed_interval(narrow) == "[+31.0 %, +31.1 %]"
+    assert signed_interval(replace(narrow, low=-0.0003, high=0.0004)) == "[-0.03 %, +0.04 %]"
+    assert signed_interval(replace(narrow, low=0.2, high=0.2)) == "[+20 %, +20 %]"
 
 
 def test_requests_that_fail_count_as_infinitely_slow(tmp_path: Path) -> None:
@@ -152,8 +266,9 @@ def test_one_load_gives_no_interval_and_shows_no_difference(tmp_path: Path) -> N
     memory, latency = change(found, "peak_memory"), change(found, "latency")
     assert (memory.low, memory.high, memory.verdict) == (None, None, "no difference shown")
     assert "no interval: 1 and 1 load do not tell" in memory.sentence
-    # The interval is about this load: another one could be slower by as much.
-    assert latency.verdict == "no difference shown" and "one load" in latency.sentence
+    # An interval would be about this load: another one could be slower by as much.
+    assert (latency.low, latency.high, latency.verdict) == (None, None, "no difference shown")
+    assert "no interval: one load" in latency.sentence
 
 
 def test_a_time_below_the_clients_noise_means_nothing(tmp_path: Path) -> None:
@@ -184,6 +299,9 @@ def test_a_guards_finding_is_said_with_the_figure_it_taints(tmp_path: Path) -> N
     assert quality.sentence.endswith("tainted by missing_chat_template in B.")
     assert any(line.startswith("missing_chat_template in B: the model file") for line in only(found).findings)
     assert change(found, "disk").tainted_by == ()
+    every = replace(AFTER, failing=range(12), targets=({"has_chat_template": False},))
+    unknown = change(compared(tmp_path / "unknown", BEFORE, every), "quality")
+    assert (unknown.value, unknown.tainted_by) == (None, ())
 
 
 def test_levels_are_compared_each_for_itself(tmp_path: Path) -> None:
@@ -255,6 +373,9 @@ def test_markdown_holds_the_figures_and_no_markup_of_others(tmp_path: Path) -> N
     found = compared(tmp_path, replace(BEFORE, targets=(evil,)), replace(AFTER, factor=1.1, targets=(evil,)))
     text = markdown(found, None)
     assert re.search(r"^\| Latency \| 5\d\d ms \| 6\d\d ms \| .* \| worse \|$", text, re.MULTILINE)
+    assert text.count("Latency") == 2 and text.count("- Latency: ") == 1
+    # What is not shown to differ stands in the table alone, and what is unknown in one line.
+    assert "- Quality" not in text and text.count("Energy per token") == 1 and "| Energy" not in text
     assert "\x1b" not in text
     assert "<b>" not in text.replace("`<b>x</b>|", "")
 

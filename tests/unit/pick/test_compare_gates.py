@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,12 +71,64 @@ def test_a_figure_without_an_interval_decides_nothing() -> None:
     assert status(replace(comparison, targets=(replace(target, changes=(bare,)),)), "latency>5%") == "undecided"
 
 
+def test_a_change_too_small_to_mean_anything_fails_nothing() -> None:
+    assert status(made(0.06, 0.09, verdict="too small"), "latency>5%") == "undecided"
+
+
+def test_one_load_decides_nothing_however_fast_or_slow_it_was(tmp_path: Path) -> None:
+    before = replace(BEFORE, rounds=1)
+    for factor in (0.5, 2.0):
+        path = tmp_path / str(factor)
+        found = judged(path, replace(before, seed=2, factor=factor), "latency>5%", before=before)
+        assert [result.status for result in found.results] == ["undecided"]
+
+
 @pytest.mark.parametrize(
-    "facts",
-    [{"verdict": "too small"}, {"verdict": "no difference shown", "reason": "one load"}],
+    ("gate", "metric", "unit", "a", "said", "numbers"),
+    [
+        ("latency>50ms", "latency", "ms", 1000.0, "+75 ms [+60 ms, +90 ms], limit +50 ms", (75.0, 60.0, 90.0, 50.0)),
+        ("latency>0.05s", "latency", "ms", 1000.0, "+75 ms [+60 ms, +90 ms], limit +0.05 s", (75.0, 60.0, 90.0, 50.0)),
+        ("disk>5MB", "disk", "bytes", 1e8, "+8 MB [+6 MB, +9 MB], limit +5 MB", (7.5e6, 6e6, 9e6, 5e6)),
+        (
+            *("throughput>+1 tokens/s", "throughput", "tokens/s", 20.0),
+            *("+1.5 tokens/s [+1.2 tokens/s, +1.8 tokens/s], limit +1 tokens/s", (1.5, 1.2, 1.8, 1.0)),
+        ),
+        (
+            "latency>5%",
+            "latency",
+            "relative",
+            1000.0,
+            "+7.5 % [+6.0 %, +9.0 %], limit +5.0 %",
+            (0.075, 0.06, 0.09, 0.05),
+        ),
+    ],
 )
-def test_a_change_that_is_not_shown_fails_nothing(facts: dict[str, object]) -> None:
-    assert status(made(0.06, 0.09, **facts), "latency>5%") == "undecided"
+def test_a_gate_is_said_in_its_own_unit(
+    gate: str, metric: str, unit: str, a: float, said: str, numbers: tuple[float, ...]
+) -> None:
+    comparison = made(0.06, 0.09, metric, a=a, unit="ms" if unit == "relative" else unit)
+    judgement = judge_gates(comparison, parse_gates(gate))
+    assert judgement.results[0].sentence == f"{metric}: {said}"
+    (plain,) = judgement.to_json()["results"]
+    assert plain["unit"] == unit
+    assert tuple(plain[name] for name in ("value", "low", "high", "limit")) == pytest.approx(numbers)
+
+
+def test_an_infinite_change_is_plain_in_json() -> None:
+    found = judge_gates(made(math.inf, math.inf), parse_gates("latency>50ms"))
+    assert found.results[0].status == "not met"
+    assert found.to_json()["results"][0]["value"] == "inf"
+    assert found.results[0].sentence == "latency: infinite [no bound, no bound], limit +50 ms"
+
+
+def test_a_limit_of_nothing_is_never_proven_by_likeness(tmp_path: Path) -> None:
+    found = judged(
+        tmp_path, replace(AFTER, n=100), "quality<0,quality<-0.05,failures>5%", before=replace(BEFORE, n=100)
+    )
+    assert [result.status for result in found.results] == ["undecided", "met", "met"]
+    assert found.results[0].sentence.endswith(
+        "only a change the other way proves a limit of 0; leave room, such as quality<-0.05"
+    )
 
 
 def test_an_amount_cannot_be_set_against_an_infinite_figure() -> None:
@@ -88,11 +141,16 @@ def judged(tmp_path: Path, after: Before, gates: str, *, before: Before = BEFORE
 
 
 GATES = "latency>5%,quality<0,failures>1%,decode_tps<-5%,peak_memory>20MB,ttft>50ms,disk>0"
+ROOM = "latency>5%,quality<-0.25,failures>25%,decode_tps<-5%,peak_memory>20MB,ttft>50ms,disk>0"
 
 
 def test_noise_passes_every_gate(tmp_path: Path) -> None:
-    found = judged(tmp_path, AFTER, GATES, strict=True)
-    assert found.met and {result.status for result in found.results} == {"met"}
+    found = judged(tmp_path, AFTER, GATES)
+    assert found.met and not judged(tmp_path / "strict", AFTER, GATES, strict=True).met
+    # 12 cases are too few to prove that no score fell, and that less than 1 % fail.
+    undecided = {result.gate for result in found.results if result.status != "met"}
+    assert undecided == {"quality<0", "failures>1%"}
+    assert judged(tmp_path / "room", AFTER, ROOM, strict=True).met
 
 
 @pytest.mark.parametrize(

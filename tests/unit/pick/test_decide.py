@@ -13,7 +13,7 @@ from audition.pick.constraints import Constraints
 from audition.pick.decide import Pick, decide, read_pick, write_pick
 from handmade import Made, Run, run, summary
 
-GOOD, BAD = (1.0,) * 10, (0.0,) * 10
+GOOD, BAD, WORTHLESS = (1.0,) * 10, (1.0,) + (0.0,) * 9, (0.0,) * 10
 MIXED = (1.0, 0.0) * 5
 FAST, SLOW = (100.0,) * 10, (900.0,) * 10
 LOOP = "all work and no play makes jack a dull boy. " * 10
@@ -40,7 +40,7 @@ def test_the_better_answers_win_though_they_are_slower_and_take_more() -> None:
     assert why_not(found) == {"cheap": "worse"}
     assert "its answers are measurably the best" in found.sentence
     assert sentence(found, "cheap") == (
-        "its answers are worse: quality 0.00 against 1.00 of good, paired over 10 cases (p = 0.002)"
+        "its answers are worse: quality 0.10 against 1.00 of good, paired over 10 cases (p = 0.004)"
     )
 
 
@@ -56,7 +56,7 @@ def test_a_difference_that_may_be_chance_is_none_and_the_least_memory_wins() -> 
 
 
 def test_six_cases_better_and_none_worse_are_enough() -> None:
-    six = (1.0,) * 6 + (0.0,) * 4
+    six = (1.0,) * 7 + (0.0,) * 3
     assert pick(Made("a", six, memory=900_000_000), Made("b", BAD)).target == "a"
 
 
@@ -120,6 +120,36 @@ def test_a_target_whose_answers_are_unusable_loses_whatever_else_it_has() -> Non
     # Not even constraints that it keeps, or almost keeps, bring it back.
     assert pick(noise, constraints=Constraints(max_latency_ms=1.0)).outcome == "nothing_feasible"
     assert pick(noise, constraints=Constraints(max_latency_ms=1e9)).outcome == "nothing_feasible"
+
+
+def test_answers_that_are_all_wrong_are_not_picked_however_cheap_they_are() -> None:
+    found = pick(Made("cheap", WORTHLESS, FAST, memory=1), Made("b", (0.5,) * 2 + (0.0,) * 8, SLOW))
+    assert (found.target, why_not(found)) == ("b", {"cheap": "quality 0"})
+    assert sentence(found, "cheap") == (
+        "none of its answers to 10 judged cases scores above 0; if the model is right, mend the checks"
+    )
+    alone = pick(Made("a", WORTHLESS), constraints=Constraints(max_latency_ms=1e9))
+    assert (alone.outcome, alone.target) == ("nothing_feasible", None)
+    assert alone.sentence == "Nothing is feasible: no target can be used."
+
+
+def test_answers_that_are_all_cut_are_no_fault_of_the_checks() -> None:
+    found = sentence(pick(Made("a", ("cut",) * 10), Made("b", GOOD)), "a")
+    assert found.endswith("scores above 0; all were cut at the token limit (--max-tokens)")
+
+
+@pytest.mark.parametrize(("cases", "picked"), [(1, "a"), (2, "a"), (3, None)])
+def test_few_wrong_answers_may_be_the_fault_of_the_checks(cases: int, picked: str | None) -> None:
+    found = pick(Made("a", (0.0,) * cases))
+    assert found.target == picked
+    said = f"rules it out, but none of its answers to {cases} judged case{'s' * (cases > 1)} scores above 0 (quality 0"
+    assert (said in found.sentence) == (picked is not None)
+
+
+def test_right_answers_are_not_called_worthless() -> None:
+    assert "but none" not in pick(Made("a", (1.0,))).sentence
+    assert "over 1 case," in pick(Made("a", (1.0,))).sentence
+    assert "but none" not in pick(Made("a"), checked=False).sentence
 
 
 def test_a_missing_chat_template_is_named_as_the_cause_of_noise() -> None:
@@ -195,7 +225,7 @@ def test_what_the_run_does_not_show_asks_for_more() -> None:
 
 def test_one_that_is_proven_wins_over_one_that_is_not() -> None:
     wide = Made("a", (1.0,) * 6, (500.0, 600.0, 700.0, 800.0, 900.0, 1000.0))
-    found = pick(wide, Made("b", (0.0,) * 6, (700.0,)), constraints=Constraints(max_latency_ms=800))
+    found = pick(wide, Made("b", BAD[:6], (700.0,)), constraints=Constraints(max_latency_ms=800))
     assert (found.target, why_not(found)) == ("b", {"a": "not proven to keep a constraint"})
 
 
@@ -225,7 +255,7 @@ def test_without_quality_for_all_the_cheapest_wins_and_a_note_says_so() -> None:
     assert "among 2 whose answers were not judged" in found.sentence
     assert "too close" not in found.sentence
     assert sentence(found, "a") == "it takes more memory: 900 MB against 200 MB of b"
-    once = "each target was loaded once: a difference between loads may look like one between targets"
+    once = "each target was measured in one load, whose luck may look like a difference between targets"
     assert found.notes == (once, "quality was not measured: no case has a check")
     found = pick(Made("a"), Made("b"), checked=False)
     assert "do not differ measurably in memory, latency or disk" in found.sentence
@@ -256,7 +286,9 @@ def test_the_only_target_is_picked_with_what_speaks_against_it() -> None:
     assert (found.target, found.losers) == ("a", ())
     assert "it is the only target" in found.sentence
     assert "2 of 10 requests to a failed" in found.notes
-    assert any("cut at the token limit" in note for note in found.notes)
+    (finding,) = [note for note in found.notes if "guards" in note]
+    assert finding == "a: the guards found truncated_answers (see Guards and errors in the report)"
+    assert sum("failed" in note for note in found.notes) == 1, "failing_requests is that same fact"
 
 
 @pytest.mark.parametrize(("cases", "noted"), [(1, "1 judged case "), (29, "29 judged cases "), (30, None)])

@@ -14,7 +14,9 @@ from audition.bench.plan import Block, Level, Plan, Settings
 from audition.bench.sample import Load, Sample
 from audition.cli.report import report
 from audition.errors import AuditionError, UsageError
+from audition.quality.scores import score_samples
 from audition.report.explain import explain, lines
+from audition.report.figures import QUALITY_FORMULA
 from audition.summary.metrics import METRICS, Records, metric
 from audition.summary.summarize import summarize
 from handmade import HOST, Run, case, load, sample, target
@@ -195,3 +197,107 @@ def test_the_command_refuses_an_unknown_metric(tmp_path: Path) -> None:
     path = made().write(tmp_path / "run")
     with pytest.raises(UsageError, match='there is no metric "tftt"'):
         CliRunner().invoke(report, [str(path), "--explain", "tftt"], catch_exceptions=False)
+
+
+def test_a_share_has_its_unit_once() -> None:
+    said = text(made(), "failure_rate")
+    assert "Failures: rate 0 %, 95 % interval [0 %, 28 %] (these prompts, asked again)" in said
+    assert "% %" not in said
+
+
+def test_a_metric_may_be_named_in_any_case(tmp_path: Path) -> None:
+    assert text(made(), "Latency") == text(made(), "latency")
+    assert text(made(), "Quality") == text(made(), "quality")
+    path = made().write(tmp_path / "run")
+    shown = CliRunner().invoke(report, [str(path), "--explain", "QUALITY"], catch_exceptions=False)
+    assert shown.stdout.startswith("Quality (quality, 0 to 1): ")
+
+
+def test_the_latency_comes_with_what_until_looks_at() -> None:
+    run = made(rounds=3, levels=(Level.closed(1), Level.closed(4)))
+    samples = [replace(s, latency_ms=(s.latency_ms or 0) + s.round) for s in run.samples]
+    run = Run(run.plan, samples, run.loads)
+    summary = summarize(run.plan, run.samples, run.loads, [], host=HOST)
+    one, four = explained(run, "latency")["targets"][0]["levels"]
+    assert one["latency_here"] == summary["targets"][0]["latency_here"]
+    assert "latency_here" not in four
+    assert text(run, "latency").count("typical latency on these prompts, 95 % interval for new loads: 254 ms [") == 2
+    assert "typical latency" not in text(run, "ttft")
+
+
+def test_gaps_are_counted_beside_the_requests_that_they_came_in() -> None:
+    run = made()
+    slower = {f"c{i}": tuple((10.0 + i) * k for k in range(11)) for i in range(CASES)}
+    said = text(Run(run.plan, [replace(s, chunk_times_ms=slower[s.case]) for s in run.samples], run.loads), "itl")
+    assert "ITL: median of gaps 12 ms; no interval (an interval needs about 6 prompts; this figure has 5)" in said
+    assert "used: 10 (" in said
+    assert ", 100 gaps in all" in said
+    assert "no p99: 100 gaps of 10 requests are too few: at least 199 more gaps are needed" in said
+    assert "gaps in all" not in text(made(), "latency")
+
+
+def judged() -> Run:
+    """Return a run in which "b" gets half of its checks, one prompt weighs twice and one has no check."""
+    run = made(status="truncated", finish_reason="length")
+    expected = [
+        replace(case, expect=() if case.id == "c4" else ("yes", "sure"), weight=2.0 if case.id == "c1" else 1.0)
+        for case in run.plan.cases
+    ]
+    samples = [replace(s, text="yes") if s.target == "b" else s for s in run.samples]
+    return Run(replace(run.plan, cases=tuple(expected)), samples, run.loads)
+
+
+def test_quality_is_traced_to_the_checks_of_each_prompt() -> None:
+    run = judged()
+    scores = score_samples(run.plan, run.samples)
+    summary = summarize(run.plan, run.samples, run.loads, scores, host=HOST)
+    a, b = explained(run, "quality")["targets"]
+    for traced, of_summary in zip((a, b), summary["targets"], strict=True):
+        quality = {name: value for name, value in of_summary["quality"].items() if name != "tainted_by"}
+        assert {name: traced["quality"]["estimate"][name] for name in quality} == quality
+        assert [finding["code"] for finding in traced["findings"]] == of_summary["quality"]["tainted_by"]
+        assert [case["score"] for case in traced["quality"]["cases"]] == [
+            entry["score"] for entry in of_summary["by_case"].values()
+        ]
+    assert a["quality"]["cases"][0] == {
+        "case": "c0",
+        "score": 0.0,
+        "weight": 1.0,
+        "answers": 2,
+        "scored": 2,
+        "failures": {"truncated": 2},
+        "checks": [
+            {"check": "contains", "weight": 1.0, "gate": False, "score": 0.0, "passed": 0, "scored": 2, "answers": 2}
+        ]
+        * 2,
+    }
+    assert [check["passed"] for check in b["quality"]["cases"][1]["checks"]] == [2, 0]
+    said = lines(explained(run, "quality"))
+    assert f"  = {QUALITY_FORMULA}" in said
+    assert "  Quality: mean 0.80, 95 % interval [0.34, 0.97] (new prompts of this kind)" in said
+    assert "  used: 4 of 5 prompts, 8 answers" in said
+    assert (
+        "  c0: 0.00 (contains 0 of 2 answers passed; contains 0 of 2 answers passed; "
+        "the token limit cut the answer: 2)" in said
+    )
+    assert "  c1: 0.50, weight 2 (contains 2 of 2 answers passed; contains 0 of 2 answers passed)" in said
+    assert "  c4: left out, no check" in said
+    assert any(line.startswith("  ! truncated_answers: ") for line in said)
+    assert json.loads(json.dumps(explained(run, "quality"), allow_nan=False)) == explained(run, "quality")
+
+
+def test_quality_that_nothing_judged_says_why() -> None:
+    said = text(made(), "quality")
+    assert "Quality: unknown: no case has a check" in said
+    assert "used: 0 of 5 prompts, 0 answers" in said
+    nothing = made()
+    assert "c0: left out, nothing was measured" in "\n".join(lines(explain(nothing.plan, [], [], HOST, "quality")))
+
+
+def test_a_long_suite_is_cut_and_hostile_names_are_only_text() -> None:
+    run = judged()
+    more = [case(f"\x1b[2J\u202e{i}", expect=("yes",)) for i in range(30)]
+    run = replace(run, plan=replace(run.plan, cases=(*run.plan.cases, *more)))
+    said = lines(explained(run, "quality"))
+    assert all(line.isprintable() for line in said)
+    assert said.count("  and 15 prompts more") == 2

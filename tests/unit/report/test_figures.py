@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from audition.report.figures import UNKNOWN, figure, interval, marked, quality
+from audition.report.figures import UNKNOWN, figure, interval, marked, quality, typical_latency
 from audition.report.table import COLUMNS, rows, why_no_p95
 from audition.summary.units import counted, duration, size
 from handmade import Made, Run, run, summary
@@ -109,8 +109,8 @@ def test_a_failed_target_shows_that_nothing_was_answered() -> None:
     ((_, *cells),) = rows(summary(Made("a", load_fails=True)))
     row = dict(zip([header for header, _ in COLUMNS], cells, strict=True))
     assert row["Complete"] == "0/6"
-    assert row["Quality"] == "0.00"
-    assert {row[name] for name in ("TTFT", "Latency", "p95", "Decode tok/s", "Load", "Peak memory")} == {UNKNOWN}
+    unknown = ("Quality", "TTFT", "Latency", "p95", "Decode tok/s", "Load", "Peak memory")
+    assert {row[name] for name in unknown} == {UNKNOWN}
 
 
 def test_neither_a_cut_nor_a_failed_answer_is_complete() -> None:
@@ -128,3 +128,11 @@ def test_different_reasons_name_their_targets() -> None:
     data = summary(Made("a"), Made("b"), rounds=10)
     data["targets"][1]["metrics"]["latency"]["p95_reason"] = "n = 9 is too small"
     assert why_no_p95(data) == "b: n = 9 is too small"
+
+
+def test_the_typical_latency_has_its_interval_where_there_is_one() -> None:
+    entry = {"value_ms": 119.2, "low_ms": 115.0, "high_ms": 124.4}
+    assert typical_latency(entry) == "119 ms [115 ms, 124 ms]"
+    assert typical_latency({**entry, "low_ms": None, "high_ms": None}) == "119 ms"
+    assert typical_latency({"value_ms": "inf", "low_ms": None, "high_ms": None}) == "infinite"
+    assert typical_latency(None) == UNKNOWN

@@ -9,6 +9,8 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from audition.bench.guards.base import TIMES
+from audition.bench.plan import SERVER, Level
 from audition.pick.constraints import Constraints
 from audition.pick.decide import decide
 from audition.report import markdown
@@ -182,8 +184,8 @@ def test_guards_and_errors_are_listed() -> None:
     text = section(report(run(Made("a", text=loop), Made("b", load_fails=True))), "Guards and errors")
     assert "- `a`, unusable_answers: 6 of 6 answers are unusable" in text
     assert "(taints quality, latency, decode_tps, throughput). **It must not be picked.**" in text
-    assert "- `b`, bad_model_file: the file is cut off (0 requests)." in text
-    assert "- `b`, engine_died: the engine died (7 requests)." in text
+    assert "- `b`, bad_model_file: the file is cut off (1 of 1 loads, 0 of 6 measured)." in text
+    assert "- `b`, engine_died: the engine died (1 of 1 first requests, 6 of 6 measured)." in text
     assert "nothing failed" in section(report(run(Made("a"))), "Guards and errors")
 
 
@@ -338,3 +340,111 @@ def test_a_megabyte_of_answer_is_cut() -> None:
     text = report(made)
     assert len(text) < 20_000
     assert " \N{HORIZONTAL ELLIPSIS}" in section(text, "Answers")
+
+
+def test_the_digits_in_a_name_are_explained_once_where_there_are_any() -> None:
+    explained = "six digits end the name of a target with unusual settings"
+    assert report(run(Made("a#b5b3d5"), Made("b#0123ab"))).count(explained) == 1
+    assert explained not in report(run(Made("a"), Made("b#thing")))
+
+
+def with_findings(**changes: Any) -> str:
+    """Return the report of a run whose summary was changed by hand."""
+    made = run(Made("a", (1.0,) * 3))
+    summary = made.summary()
+    summary["targets"][0] |= changes
+    return markdown.render(made.plan, HOST, summary, made.samples, decide(summary, FREE))
+
+
+def finding_of(*taints: str, **fields: Any) -> dict[str, Any]:
+    given = {"code": "x", "sentence": "it is so", "taints": taints, "disqualifies": False, "levels": ()}
+    return {**given, "affected": None, "of": None, **fields}
+
+
+def test_what_the_guards_could_not_know_is_said() -> None:
+    open_ = [("seed_ignored", "http_500"), ("max_tokens_ignored", "http_500"), ("context_too_small", "timeout")]
+    text = with_findings(not_known=[{"code": code, "reason": reason} for code, reason in open_])
+    assert (
+        "- `a`, not known, because the questions failed: seed_ignored, max_tokens_ignored (http_500); "
+        "context_too_small (timeout)."
+    ) in section(text, "Guards and errors")
+    assert "not known, because" not in with_findings()
+
+
+def test_a_finding_names_only_what_has_a_figure_and_long_lists_by_their_group() -> None:
+    few = finding_of("latency", "energy_per_token", "prefill_tps")
+    text = section(with_findings(findings=[few]), "Guards and errors")
+    assert "- `a`, x: it is so (taints latency, prefill_tps)." in text
+    assert "energy_per_token" not in text
+    text = section(with_findings(findings=[finding_of(*TIMES, "quality")]), "Guards and errors")
+    assert "- `a`, x: it is so (taints all times, quality)." in text
+    some = ("ttft", "ttfa", "latency", "itl", "decode_tps", "tpot", "e2e_tps", "throughput")
+    text = section(with_findings(findings=[finding_of(*some)]), "Guards and errors")
+    assert "(taints ttft, ttfa, latency, itl, decode_tps, tpot, 2 more)." in text
+    assert "taints" not in section(with_findings(findings=[finding_of("energy_per_token")]), "Guards and errors")
+
+
+def test_under_the_pick_a_finding_is_only_named() -> None:
+    text = with_findings(findings=[finding_of("latency")])
+    assert "- Note: a: the guards found x (see Guards and errors in the report)." in section(text, "Pick")
+    assert text.count("it is so") == 1
+
+
+def test_failures_that_do_not_disqualify_are_told_once() -> None:
+    text = report(run(Made("a", (1.0,) * 9 + (None,))))
+    assert "failing_requests" not in text
+    assert "engine_died: the engine died (1 of 10 measured)." in section(text, "Guards and errors")
+    assert section(text, "Pick").count("failed") == 1
+
+
+def two_levels(*statuses: str) -> Run:
+    made = replace(plan([target("a")], [case("c1")]), levels=(Level.closed(1), Level.closed(4)))
+    samples = [sample(repeat=n) for n in range(3)]
+    samples += [sample(status, level="c4", repeat=n) for n, status in enumerate(statuses)]
+    return Run(made, samples, [load()])
+
+
+def test_the_table_counts_and_marks_what_its_row_is_about() -> None:
+    text = report(two_levels("ok", "truncated", "truncated"))
+    results = section(text, "Results")
+    assert "| 3/3 |" in results
+    assert "The row is about the first load level: one request at a time." in results
+    assert "!" not in next(line for line in results.splitlines() if line.startswith("| a |"))
+    first, fourth = (line for line in section(text, "Under load").splitlines() if line.startswith("| a |"))
+    assert ("250 ms !" in first, "250 ms !" in fourth) == (False, True)
+    assert "(only with 4 requests at a time) (taints latency" in section(text, "Guards and errors")
+
+
+def test_the_legend_says_what_complete_and_of_bandwidth_mean() -> None:
+    text = section(report(run(Made("a"))), "Results")
+    assert "Complete counts the measured requests that were answered to their end" in text
+    assert "answers cut at the token limit and failed requests are not among them" in text
+    assert "Of bandwidth is how much of this machine's measured memory bandwidth" in text
+
+
+def test_a_figure_without_an_interval_has_its_reason_below_the_table() -> None:
+    made = run(Made("a", (1.0,) * 3), Made("b", (1.0,) * 3))
+    reason = made.summary()["targets"][0]["metrics"]["latency"]["interval_reason"]
+    text = section(report(made), "Results")
+    assert f"No interval (TTFT, Latency, Decode: {reason})." in text
+    assert "No interval" not in report(run(Made("a"), Made("b")))
+    some = made.summary()
+    some["targets"][0]["metrics"]["latency"] |= {"low": 1.0, "high": 2.0}
+    text = markdown.render(made.plan, HOST, some, made.samples, None)
+    assert f"No interval (TTFT, Latency of b, Decode: {reason})." in text
+
+
+def test_the_provenance_tells_loads_from_loads() -> None:
+    made = run(Made("a"), rounds=2)
+    assert "; 2 loads, each with" in section(report(made), "Provenance")
+    assert "the guards asked no questions (--no-probes)" in section(report(made), "Provenance")
+    asked = replace(made.plan, blocks=(replace(made.plan.blocks[0], id="p001", round=0, cases=()), *made.plan.blocks))
+    text = section(report(Run(asked, made.samples, made.loads)), "Provenance")
+    assert "; 2 loads, each with" in text
+    assert "; 1 load for the questions of the guards;" in text
+
+
+def test_of_a_server_no_checksum_is_called_unknown() -> None:
+    made = plan([target("a", format=SERVER, digest=None, quantization=None)], [case("c1")])
+    text = section(report(Run(made, [sample()], [load()])), "Provenance")
+    assert "- `a`: server, context 4096." in text

@@ -47,10 +47,12 @@ def test_guards_and_errors_stand_under_their_target() -> None:
     text = show(summary(Made("a", ("cut",) * 6), Made("b", load_fails=True)))
     assert "a\n  ! truncated_answers: 6 of 6 answers were cut" in text
     assert "b\n  ! failing_requests: " in text
-    assert "  bad_model_file (0 requests): the file is cut off" in text
-    assert "engine_died (7 requests): the engine died" in text
+    assert "  bad_model_file (1 of 1 loads, 0 of 6 measured): the file is cut off" in text
+    assert "engine_died (1 of 1 first requests, 6 of 6 measured): the engine died" in text
     assert "! marks the figures" in text
     assert "! marks" not in show(summary(Made("a")))
+    assert "Complete: answered to the end; cut and failed answers are not." in text
+    assert "Complete:" not in show(summary(Made("a")))
 
 
 def test_an_incomplete_run_says_so() -> None:
@@ -93,7 +95,8 @@ def test_hostile_text_does_not_reach_the_terminal_raw() -> None:
     samples.append(sample("failed", target="bad", error={"code": EVIL, "message": EVIL + "\n" + "long " * 100_000}))
     loads = [load(target=t.id, block=b.id) for t, b in zip(made.targets, made.blocks, strict=True)]
     data = Run(made, samples, loads).summary()
-    finding = {"code": "x", "sentence": EVIL, "taints": ["quality"], "affected": 1, "of": 1}
+    finding = {"code": "x", "sentence": EVIL, "taints": ["quality"], "affected": 1, "of": 1, "levels": []}
+    data["targets"][0]["not_known"] = [{"code": "y", "reason": EVIL}]
     data["targets"][0]["findings"] = [finding | {"disqualifies": False}]
     data["targets"][1]["findings"] = [finding | {"disqualifies": True}]
     # Picked, with the finding as its note; then not.
@@ -109,7 +112,7 @@ def test_all_failed_has_no_figures() -> None:
     text = show(summary(Made("a", load_fails=True), Made("b", load_fails=True)))
     assert "Nothing is feasible: no target can be used." in text
     (row,) = (cells(line) for line in text.splitlines() if line.startswith("│ a "))
-    assert row[1:11] == ["0.00", *["\N{EN DASH}"] * 7, "100 MB", "0/6"]
+    assert row[1:11] == [*["\N{EN DASH}"] * 8, "100 MB", "0/6"]
 
 
 def test_without_a_pick_there_is_only_the_table() -> None:
@@ -117,3 +120,30 @@ def test_without_a_pick_there_is_only_the_table() -> None:
     Console(file=stream, width=160).print(terminal.render(summary(Made("a")), None))
     assert "Pick" not in stream.getvalue()
     assert "│ a " in stream.getvalue()
+
+
+def test_what_until_makes_precise_stands_under_the_table() -> None:
+    data = summary(Made("a"), Made("b", latencies=(3000.0,)), rounds=3)
+    assert "Typical latency" not in show(data)
+    data["settings"]["until_ci"] = 0.05
+    data["targets"][0]["latency_here"] |= {"low_ms": 950.0, "high_ms": 1100.0}
+    lines = show(data).splitlines()
+    start = lines.index("Typical latency on these prompts, 95 % interval for new loads")
+    assert lines[start + 1 : start + 3] == ["  a: 1.00 s [950 ms, 1.10 s]", "  b: 3.00 s"]
+
+
+def test_what_the_guards_could_not_know_is_one_line() -> None:
+    data = summary(Made("a"), Made("b"))
+    data["targets"][1]["not_known"] = [{"code": code, "reason": "http_500"} for code in ("seed_ignored", "usage")]
+    text = show(data)
+    assert "b\n  ? not known, because the questions failed: seed_ignored, usage (http_500)\n" in text
+    assert text.count("not known") == 1
+
+
+def test_no_mark_is_explained_where_nothing_is_marked() -> None:
+    data = summary(Made("a"))
+    finding = {"code": "x", "sentence": "so", "taints": [], "affected": 1, "of": 1, "levels": [], "disqualifies": False}
+    data["targets"][0]["findings"] = [finding]
+    assert "! marks" not in show(data)
+    data["targets"][0]["findings"] = [finding | {"taints": ["latency"]}]
+    assert "! marks" in show(data)

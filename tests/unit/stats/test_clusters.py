@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_one_case_asked_once_a_load_has_the_tabulated_ranks_too() -> None:
 def test_five_cases_that_differ_carry_no_median_and_the_reason_says_how_many_more() -> None:
     found = median_interval(draw(5, 4, between=1.0), *design(5, 4))
     assert (found.low, found.high) == (None, None)
-    assert found.reason == "20 requests of 5 cases in 4 loads count for 5: at least 1 more cases"
+    assert found.reason == "an interval needs about 6 prompts; this figure has 5"
     assert found.value > 0
 
 
@@ -105,7 +106,7 @@ def test_a_p95_needs_72_that_are_independent() -> None:
     assert quantile_interval(draw(72, 1, 1.0), *design(72, 1), q=0.95).high is not None
     few = quantile_interval(draw(24, 3, 1.0), *design(24, 3), q=0.95)
     assert few.high is None and few.reason is not None
-    assert few.reason == "72 requests of 24 cases in 3 loads count for 28: at least 44 more cases"
+    assert few.reason == "an interval needs about 72 prompts; this figure has 24"
 
 
 def test_failures_are_slower_than_anything() -> None:
@@ -131,7 +132,18 @@ def test_a_load_that_failed_altogether_is_not_24_failures() -> None:
     cases, loads = design(24, 3)
     values = [INF if load == 2 else v for v, load in zip(draw(24, 3, 0.0), loads, strict=True)]
     found = median_interval(values, cases, loads)
-    assert found.low is None and found.reason is not None and found.reason.endswith("more loads")
+    assert found.low is None and found.reason is not None and found.reason.endswith(" loads; this figure has 3")
+
+
+def test_the_reason_never_asks_for_what_is_there() -> None:
+    one = median_interval([1.0, 2.0, 3.0], ["a"] * 3, range(3))
+    assert one.reason == "an interval needs about 6 requests; this figure has 3"
+    # Eight prompts, two of them asked twenty times as often as the others, are worth fewer than six.
+    values = [1.0] * 20 + [9.0] * 20 + [5.0] * 6
+    uneven = median_interval(values, [0] * 20 + [1] * 20 + list(range(2, 8)), [0] * 46)
+    assert uneven.reason is not None
+    needed, there = (int(word) for word in re.findall(r"\d+", uneven.reason))
+    assert needed > there == 8
 
 
 def test_values_that_may_be_0_are_shifted_by_difference() -> None:

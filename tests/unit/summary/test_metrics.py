@@ -42,6 +42,10 @@ def test_an_unknown_metric_names_the_nearest() -> None:
     assert (error.value.fix or "").startswith("one of: ttft, ")
 
 
+def test_a_tag_may_be_written_in_any_case() -> None:
+    assert metric("Latency") is metric("LATENCY") is metric("latency")
+
+
 def test_records_are_those_of_one_target_and_one_level() -> None:
     made = plan([target("a"), target("b")], [case("c1")])
     samples = [

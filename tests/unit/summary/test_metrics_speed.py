@@ -9,6 +9,7 @@ import pytest
 from metric_records import each_case, estimate, readings
 
 from audition.bench.plan import Settings
+from audition.bench.sample import Sample
 from handmade import sample
 
 
@@ -31,7 +32,8 @@ def test_time_per_token_is_the_inverse_of_each_requests_rate() -> None:
     [
         ({"completion_tokens": None}, "nobody counted its tokens"),
         ({"completion_tokens": 1}, "fewer than two tokens were generated"),
-        ({"completion_tokens": 0}, "fewer than two tokens were generated"),
+        ({"completion_tokens": 0}, "the server counts 0 tokens for a text"),
+        ({"completion_tokens": 0, "text": ""}, "fewer than two tokens were generated"),
         ({"chunk_times_ms": ()}, "no text came"),
         ({"chunk_times_ms": (100.0,)}, "all text came at once"),
         ({"chunk_times_ms": (100.0, 100.0)}, "all text came at once"),
@@ -76,7 +78,8 @@ def test_the_bad_tail_of_a_rate_is_the_low_one() -> None:
 
 def test_end_to_end_is_tokens_over_the_whole_request() -> None:
     assert estimate("e2e_tps", [sample(completion_tokens=50, latency_ms=2000.0)]).value == 25.0
-    assert estimate("e2e_tps", [sample(completion_tokens=0)]).reason == "no token was generated"
+    assert estimate("e2e_tps", [sample(completion_tokens=0, text="")]).reason == "no token was generated"
+    assert estimate("e2e_tps", [sample(completion_tokens=0)]).reason == "the server counts 0 tokens for a text"
     assert estimate("e2e_tps", [sample(completion_tokens=None)]).reason == "nobody counted its tokens"
     assert estimate("e2e_tps", [sample(latency_ms=0.0)]).reason == "no time passed"
 
@@ -131,7 +134,7 @@ def test_gaps_of_all_requests_are_in_one_pool() -> None:
     ]
     found = estimate("itl", rows)
     assert (found.statistic, found.value, found.n, found.label) == ("median of gaps", 10.0, 2, None)
-    assert found.p95_reason == "n = 5 is too small: at least 54 more gaps are needed"
+    assert found.p95_reason == "5 gaps of 2 requests are too few: at least 54 more gaps are needed"
     assert [reading.values for reading in readings("itl", rows).used] == [(10.0,) * 4, (100.0,)]
 
 
@@ -179,8 +182,51 @@ def test_what_is_not_about_tokens_names_no_source() -> None:
 
 
 def test_lengths() -> None:
-    rows = [sample(completion_tokens=n, prompt_tokens=10 * n) for n in (5, 0, 100)]
-    assert estimate("completion_tokens", rows).value == 5.0
-    assert estimate("prompt_tokens", rows).value == 50.0
+    rows = [sample(completion_tokens=n, prompt_tokens=10 * n) for n in (5, 7, 100)]
+    assert estimate("completion_tokens", rows).value == 7.0
+    assert estimate("prompt_tokens", rows).value == 70.0
     assert estimate("completion_tokens", [sample(completion_tokens=None)]).reason == "nobody counted its tokens"
     assert estimate("prompt_tokens", [sample(prompt_tokens=None)]).reason == "the engine reports no prompt tokens"
+
+
+@pytest.mark.parametrize("said", [{"text": "thirty words"}, {"text": "", "reasoning": "thirty words"}])
+@pytest.mark.parametrize("tag", ["completion_tokens", "decode_tps", "tpot", "e2e_tps", "throughput"])
+def test_a_count_of_0_for_a_text_is_unknown_and_not_0(tag: str, said: dict[str, str]) -> None:
+    found = estimate(tag, [sample(completion_tokens=0, **said)])
+    assert (found.value, found.reason) == (None, "the server counts 0 tokens for a text")
+    # Gaps need no count, but nobody knows whether they are between tokens.
+    assert estimate("itl", [sample(completion_tokens=0, **said)]).label == "chunk gap"
+
+
+def test_an_empty_answer_has_0_tokens() -> None:
+    assert estimate("completion_tokens", [sample(completion_tokens=0, text="", chunk_times_ms=())]).value == 0.0
+
+
+def test_no_prompt_has_0_tokens() -> None:
+    found = estimate("prompt_tokens", [sample(prompt_tokens=0)])
+    assert (found.value, found.reason) == (None, "the server counts 0 tokens for a prompt")
+
+
+def test_the_interval_of_gaps_rests_on_requests_and_is_refused_where_others_are() -> None:
+    # 300 gaps that are all alike, but of three prompts that differ, asked twice: 6 requests that count for 3.
+    def gaps(case: int, block: str) -> Sample:
+        times = tuple((10.0 + case + (0.1 if block == "b002" else 0.0)) * i for i in range(51))
+        return sample(case=f"c{case}", block=block, chunk_times_ms=times, completion_tokens=51)
+
+    few = [gaps(case, block) for case in range(3) for block in ("b001", "b002")]
+    found = estimate("itl", few)
+    assert (found.low, found.high, found.scope, found.n) == (None, None, None, 6)
+    assert found.interval_reason == estimate("tpot", few).interval_reason
+    assert found.interval_reason == "an interval needs about 6 prompts; this figure has 3"
+    enough = estimate("itl", [gaps(case, block) for case in range(12) for block in ("b001", "b002")])
+    assert enough.low is not None and enough.high is not None and enough.value is not None
+    # Over twelve prompts whose gaps take 10 to 21 ms, and not over 1200 gaps that would pin the median down.
+    assert enough.low < 14 and enough.high > 17
+    assert enough.scope == "new prompts of this kind and new loads"
+
+
+def test_the_interval_of_gaps_reaches_the_figure_where_long_answers_pull_it_away() -> None:
+    short = [sample(case=f"c{i}", chunk_times_ms=(0.0, 10.0, 20.0), completion_tokens=3) for i in range(9)]
+    long = sample(case="long", chunk_times_ms=tuple(20.0 * i for i in range(501)), completion_tokens=501)
+    found = estimate("itl", [*short, long])
+    assert (found.low, found.value, found.high) == (10.0, 20.0, 20.0)

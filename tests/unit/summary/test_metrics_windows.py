@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from metric_records import estimate, sent
 
-from audition.bench.plan import Settings
-from handmade import sample
+from audition.bench.plan import Level, Settings
+from audition.summary.metrics import Estimate
+from handmade import load, sample
 
 
 def test_throughput_is_all_tokens_over_the_window() -> None:
@@ -41,10 +45,65 @@ def test_time_between_requests_is_in_the_window() -> None:
     assert estimate("throughput", rows).value == 10.0
 
 
-def test_in_the_open_loop_the_time_counts_from_the_schedule_and_the_window_from_what_was_sent() -> None:
+def test_in_the_open_loop_time_and_window_count_from_the_schedule() -> None:
     # Sent at 0 and at 1000, the second 400 ms late: it ended at 1000 - 400 + 1400 = 2000.
     rows = [sent(sample(), 0, 1000, queue_ms=0.0), sent(sample(case="c2"), 1000, 1400, queue_ms=400.0)]
     assert estimate("throughput", rows).value == 11.0
+    # The first was due 200 ms before it was sent: 2.2 s in all.
+    rows[0] = sent(sample(), 0, 1200, queue_ms=200.0)
+    assert estimate("throughput", rows).value == 10.0
+
+
+def open_loop(at_ms: list[float], duration_s: float | None, **fields: Any) -> dict[str, Estimate]:
+    """Return the rates of requests that came at these moments and took 100 ms each."""
+    rows = [sent(sample(case=f"c{i}"), at, 100, queue_ms=0.0, **fields) for i, at in enumerate(at_ms)]
+    level = Level.open(2.0, duration_s)
+    return {tag: estimate(tag, rows, [], [load()], level=level) for tag in ("arrival_rate", "request_rate")}
+
+
+def test_a_window_lasts_as_long_as_its_level_states() -> None:
+    # Eight came in the first second of four, and the server was idle afterwards: it completed 2 a second, not 8.
+    rates = open_loop([125.0 * i for i in range(8)], 4.0)
+    assert (rates["arrival_rate"].value, rates["request_rate"].value) == (2.0, 2.0)
+    # A server that is slower than that is given the time that its last answer took.
+    assert open_loop([0.0, 7900.0], 4.0)["request_rate"].value == 0.25
+
+
+def test_the_closed_loop_too_lasts_as_long_as_its_level_states() -> None:
+    level = Level.closed(1, 4.0)
+    assert estimate("request_rate", [sent(sample(), 0, 1000)], [], [load()], level=level).value == 0.25
+    # Broken off, or given up: it was not asked for so long.
+    assert estimate("request_rate", [sent(sample(), 0, 1000)], [], [], level=level).value == 1.0
+    assert estimate("request_rate", [sent(sample(), 0, 1000)], [], [load("failed")], level=level).value == 1.0
+
+
+def test_the_loads_of_a_resumed_block_share_its_duration() -> None:
+    rows = [sent(sample(), 0, 1000, queue_ms=0.0), sent(sample(attempt=2, case="c2"), 9e7, 1000, queue_ms=0.0)]
+    level, loads = Level.open(2.0, 4.0), [load(attempt=2)]
+    assert estimate("request_rate", rows, [], loads, level=level).value == 0.5
+    assert estimate("arrival_rate", rows, [], loads, level=level).value == 0.5
+    # Nobody counted one of them: what is left does not fill the four seconds.
+    rows[0] = replace(rows[0], completion_tokens=None)
+    assert estimate("throughput", rows, [], loads, level=level).value is None
+
+
+def test_a_load_to_which_no_request_came_took_its_time_too() -> None:
+    rows, level = [sent(sample(), 0, 1000, queue_ms=0.0)], Level.open(0.1, 4.0)
+    rates = [
+        estimate(tag, rows, [], [load(), load(block="b002")], level=level).value
+        for tag in ("request_rate", "arrival_rate")
+    ]
+    assert rates == [0.125, 0.125]
+
+
+def test_arrivals_without_a_duration_are_those_after_the_first_over_their_time() -> None:
+    # Three gaps in 1.5 s; how long the answers took does not matter.
+    assert open_loop([0.0, 100.0, 200.0, 1500.0], None)["arrival_rate"].value == 2.0
+    assert open_loop([0.0], None)["arrival_rate"].reason == "one request has no rate"
+    found = estimate("arrival_rate", [sent(sample(), 0, 1000)])
+    assert (found.value, found.reason) == (None, "closed loop: requests have no schedule")
+    lost = estimate("arrival_rate", [sent(sample(), 0, 9), sample("failed")], level=Level.open(2.0))
+    assert lost.left_out == {"it was never sent": 1}
 
 
 @pytest.mark.parametrize("status", ["failed", "timeout"])
@@ -83,7 +142,8 @@ def test_nothing_done_is_no_rate_of_zero(tag: str) -> None:
     assert estimate(tag, [sent(sample("failed"), 0, 1000)]).value is None
     assert estimate(tag, [sent(sample(), 0, 0)]).reason == "no time passed"
     assert estimate(tag).reason == "nothing was measured"
-    assert estimate("throughput", [sent(sample(completion_tokens=0), 0, 10)]).reason == "no token was generated"
+    empty = sent(sample(completion_tokens=0, text=""), 0, 10)
+    assert estimate("throughput", [empty]).reason == "no token was generated"
 
 
 def test_targets_asked_in_turn_have_no_window() -> None:

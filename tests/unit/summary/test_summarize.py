@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from audition.bench.plan import Level
 from audition.bench.rundir import RunDir
 from audition.errors import AuditionError
 from audition.jsonfile import dumps
@@ -178,7 +179,18 @@ def test_a_target_that_cannot_be_loaded_failed() -> None:
     found = only(summary(Made("a", load_fails=True), rounds=2))
     assert (found["status"], found["metrics"]["latency"]["reason"]) == ("failed", "every request failed")
     assert found["metrics"]["peak_memory"]["value"] is None
-    assert found["quality"]["score"] == 0.0
+    quality = found["quality"]
+    assert (quality["score"], quality["cases"], quality["reason"]) == (None, 0, "no request was answered")
+    assert all(entry["score"] is None and entry["failed"] for entry in found["by_case"].values())
+
+
+def test_who_answers_nothing_has_no_quality_and_who_answers_one_has() -> None:
+    cases = [case("c1", expect=("yes",)), case("c2", expect=("yes",)), case("c3")]
+    failed = [sample("failed"), sample("timeout", case="c2"), sample("failed", case="c3")]
+    found = one_target(cases, failed)["quality"]
+    assert (found["score"], found["pass_rate"], found["reason"]) == (None, None, "no request was answered")
+    answered = one_target(cases, [*failed[:2], sample(case="c3")])["quality"]
+    assert (answered["score"], answered["pass_rate"], answered["cases"]) == (0.0, 0.0, 2)
 
 
 def test_each_kind_of_error_comes_once_with_its_plainest_sentence() -> None:
@@ -192,8 +204,18 @@ def test_each_kind_of_error_comes_once_with_its_plainest_sentence() -> None:
     ]
     found = one_target([case("c1")], samples, [load("failed", error=died)])
     assert found["errors"] == [
-        {"code": "engine_died", "message": "it died (signal 9)", "requests": 21},
-        {"code": "timeout", "message": "too slow", "requests": 1},
+        {
+            "code": "engine_died",
+            "message": "it died (signal 9)",
+            "requests": 21,
+            "phases": [{"phase": "load", "failed": 1, "of": 1}, {"phase": "measured", "failed": 21, "of": 23}],
+        },
+        {
+            "code": "timeout",
+            "message": "too slow",
+            "requests": 1,
+            "phases": [{"phase": "measured", "failed": 1, "of": 23}],
+        },
     ]
     assert found["requests"] == {"measured": 23, "ok": 1, "truncated": 0, "failed": 21, "timeout": 1}
 
@@ -233,3 +255,57 @@ def test_a_summary_of_another_version_is_a_clear_error(content: str, tmp_path: P
     with pytest.raises(AuditionError, match="damaged, or another version wrote it") as error:
         read_summary(RunDir(tmp_path))
     assert "audition report" in (error.value.fix or "")
+
+
+def probe(case_: str, status: str = "ok", **fields: Any) -> Any:
+    error = {"error": {"code": "http_500", "message": "no"}} if status == "failed" else {}
+    return sample(status, phase="probe", round=0, block="p001", case=case_, **error, **fields)
+
+
+def test_failures_are_counted_where_they_came() -> None:
+    samples = [
+        *(probe(f"seed_ignored/{n}", "failed" if n < 3 else "ok") for n in range(13)),
+        sample("failed", phase="warmup", error={"code": "http_500", "message": "no"}),
+        *(sample(phase="warmup", block="b002") for _ in range(1)),
+        sample(),
+    ]
+    found = one_target([case("c1")], samples)
+    (error,) = found["errors"]
+    assert error["requests"] == 1, "without the guards' questions"
+    assert [(at["phase"], at["failed"], at["of"]) for at in error["phases"]] == [
+        ("probe", 3, 13),
+        ("warmup", 1, 2),
+        ("measured", 0, 1),
+    ]
+    assert found["status"] == "ok"
+    probes = [record for record in samples if record.phase == "probe"]
+    assert one_target([case("c1")], probes, [])["status"] == "not measured"
+
+
+def test_what_the_guards_could_not_know_is_in_the_summary() -> None:
+    samples = [probe("max_tokens_ignored/eight", "failed"), sample()]
+    assert one_target([case("c1")], samples)["not_known"] == [{"code": "max_tokens_ignored", "reason": "http_500"}]
+    assert one_target([case("c1")], [*samples, probe("max_tokens_ignored/eight", repeat=1)])["not_known"] == []
+    assert only(summary(Made("a")))["not_known"] == []
+
+
+def test_a_finding_marks_the_figures_of_its_level_and_what_belongs_to_all() -> None:
+    made = plan([target("a")], [case("c1")])
+    made = replace(made, levels=(Level.closed(1), Level.closed(4)))
+    samples = [sample(repeat=n) for n in range(3)] + [sample("truncated", level="c4", repeat=n) for n in range(3)]
+    found = only(Run(made, samples, [load()]).summary())
+    first, fourth = (at["metrics"]["latency"]["tainted_by"] for at in found["levels"])
+    assert (first, fourth) == ([], ["truncated_answers"])
+    assert found["metrics"]["latency"]["tainted_by"] == [], "the main table is about the first level"
+    assert [finding["levels"] for finding in found["findings"]] == [("c4",)]
+    busy = {"seconds": 60.0, "background_cores": 7.0}
+    disturbed = only(Run(made, samples, [load(activity=busy)]).summary())
+    for at in disturbed["levels"]:
+        for tag in ("ttft", "request_rate", "throughput", "load_time"):
+            assert "background_load" in at["metrics"][tag]["tainted_by"], (at["level"], tag)
+
+
+def test_loads_for_questions_are_no_measured_loads() -> None:
+    made = plan([target("a")], [case("c1")], rounds=2)
+    asked = replace(made, blocks=(replace(made.blocks[0], id="p001", round=0, cases=()), *made.blocks))
+    assert Run(asked, [sample()], [load()]).summary()["blocks"] == {"measured": 2, "probes": 1}

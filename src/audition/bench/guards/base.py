@@ -35,6 +35,7 @@ class Evidence:
         probes: What the guards themselves asked before the run, by `code/step`; empty when probes were switched off.
         cases: By id.
         host: The content of `host.json`.
+        probes_ended: The code of the error that ended the probes before everything was asked; None if nothing did.
     """
 
     target: Target
@@ -45,6 +46,7 @@ class Evidence:
     settings: Settings
     probes: Mapping[str, Sample] = field(default_factory=dict)
     host: Mapping[str, Any] = field(default_factory=dict)
+    probes_ended: str | None = None
 
     @classmethod
     def of(
@@ -57,11 +59,14 @@ class Evidence:
     ) -> Evidence:
         """Return what a run recorded of one target; `samples` and `loads` may be those of all.
 
-        After a resume a probe may have been asked again, and the last answer counts. The load for the probes is left
-        out: it is not measured.
+        A probe may have been asked again, because it failed or after a resume, and the last answer counts. The load for
+        the probes is left out: it is not measured.
         """
         mine = [sample for sample in samples if sample.target == target.id]
-        probes = sorted((sample for sample in mine if sample.phase == "probe"), key=lambda sample: sample.attempt)
+        probes = sorted((s for s in mine if s.phase == "probe"), key=lambda sample: (sample.attempt, sample.repeat))
+        end = max((load for load in loads if load.target == target.id and load.round == 0), key=_attempt, default=None)
+        last = max(probes, key=lambda sample: (sample.attempt, sample.sent_ns or 0), default=None)
+        ended = None if end is None or end.error is None else end.error["code"]
         return cls(
             target=target,
             samples=[sample for sample in mine if sample.phase == "measured"],
@@ -70,6 +75,8 @@ class Evidence:
             cases={case.id: case for case in plan.cases},
             settings=plan.settings,
             probes={sample.case: sample for sample in probes},
+            # That it was given up says less than what it was given up for.
+            probes_ended=last.error["code"] if ended == "gave_up" and last is not None and last.error else ended,
             host=host,
         )
 
@@ -99,6 +106,7 @@ class Finding:
         taints: The metrics whose numbers it marks; `quality` is one of them.
         disqualifies: The target must not be picked while this stands.
         affected: How many samples, out of `of`.
+        levels: The load levels that it concerns; empty for all of them.
     """
 
     code: str
@@ -107,6 +115,24 @@ class Finding:
     disqualifies: bool = False
     affected: int | None = None
     of: int | None = None
+    levels: tuple[str, ...] = ()
+
+    def concerns(self, level: str) -> bool:
+        """Return whether it says something about what was measured at a load level."""
+        return not self.levels or level in self.levels
+
+
+@dataclass(frozen=True, slots=True)
+class NotKnown:
+    """A guard that could not find out, because its questions were not answered.
+
+    Attributes:
+        code: The guard's.
+        reason: The codes of the errors that came instead.
+    """
+
+    code: str
+    reason: str
 
 
 class Ask(Protocol):
@@ -124,6 +150,12 @@ class Guard(ABC):
 
     code: ClassVar[str]
     taints: ClassVar[tuple[str, ...]]
+    questions: ClassVar[str | None] = None
+    """The code of the guard whose probes answer it, mostly its own; None where it needs none."""
+
+    def applies(self, target: Target) -> bool:
+        """Return whether the answers to its questions can tell anything of such a target."""
+        return True
 
     async def probe(self, ask: Ask, target: Target) -> None:
         """Ask what this guard needs to know; most look only at what the run leaves behind."""
@@ -144,6 +176,10 @@ class Guard(ABC):
     ) -> Finding:
         """Return a finding of this guard; `taints` where it marks less than it usually does."""
         return Finding(self.code, sentence, self.taints if taints is None else taints, disqualifies, affected, of)
+
+
+def _attempt(load: Load) -> int:
+    return load.attempt
 
 
 def has_answer(sample: Sample) -> bool:

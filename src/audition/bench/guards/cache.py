@@ -40,7 +40,7 @@ class CachedPrompt(Guard):
 class PromptCachedSilently(Guard):
     """The server keeps prompts and does not say so."""
 
-    code = "prompt_cached_silently"
+    code = questions = "prompt_cached_silently"
     taints = CachedPrompt.taints
     pairs = 4
     ratio = 0.6
@@ -87,6 +87,7 @@ class ResponseCached(Guard):
 
     code = "response_cached"
     taints = (*TIMES, "energy_per_token", "energy_per_answer")
+    questions = "seed_ignored"
     pairs = (
         ("seed_ignored/once", "seed_ignored/again"),
         ("temperature_ignored/zero", "temperature_ignored/zero_again"),
@@ -101,7 +102,9 @@ class ResponseCached(Guard):
         The repeat must be quicker than every answer that was not one, so that one stall does not look like a cache.
         """
         steps = evidence.probes
-        fresh = [steps[step] for step in (*(first for first, _ in self.pairs), *self.others) if step in steps]
+        # One of the others that was asked again has the prompt it had, so that it may be remembered itself.
+        others = [step for step in self.others if step in steps and steps[step].repeat == 0]
+        fresh = [steps[step] for step in (*(first for first, _ in self.pairs), *others) if step in steps]
         spans = [
             span for sample in fresh if len(said(sample)) >= self.characters and (span := _span(sample)) is not None
         ]

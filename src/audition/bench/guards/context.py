@@ -45,9 +45,13 @@ class Tokens:
 class ContextTooSmall(Guard):
     """The endpoint reads less of a prompt than the context that it advertises."""
 
-    code = "context_too_small"
+    code = questions = "context_too_small"
     taints = ("quality", "ttft", "ttfa", "latency", "prefill_tps", "prompt_tokens")
     share = 0.8
+
+    def applies(self, target: Target) -> bool:
+        """Return whether there is a context to hold the answers against."""
+        return advertised(target) is not None
 
     async def probe(self, ask: Ask, target: Target) -> None:
         """Ask a short and a medium prompt, then one as near to the advertised context as the time allows."""

@@ -35,12 +35,16 @@ class MissingChatTemplate(Guard):
 class TemplateNotApplied(Guard):
     """A server counts so few prompt tokens that there cannot be a chat template among them."""
 
-    code = "template_not_applied"
+    code = questions = "template_not_applied"
     taints = ("quality",)
 
+    def applies(self, target: Target) -> bool:
+        """Of a model file it is known whether it has a template."""
+        return target.is_server
+
     async def probe(self, ask: Ask, target: Target) -> None:
-        """Ask one word, and nothing else; of a model file it is known whether it has a template."""
-        if target.is_server:
+        """Ask one word, and nothing else."""
+        if self.applies(target):
             await ask("word", "Hello", max_tokens=4)
 
     def check(self, evidence: Evidence) -> Finding | None:
@@ -58,6 +62,8 @@ class WrongModel(Guard):
 
     code = "wrong_model"
     taints = (*TIMES, "quality")
+    share = 0.5
+    """Above this share, what was measured is not the target, and it must not be picked."""
 
     def check(self, evidence: Evidence) -> Finding | None:
         """Compare the names, without what servers add to them."""
@@ -71,10 +77,13 @@ class WrongModel(Guard):
             return None
         n = sum(others.values())
         name = min(others, key=lambda other: (-others[other], other))
+        is_most = n > self.share * len(named)
+        said = ": what was measured is not the target; if that one is meant, ask for it by its name" if is_most else ""
         return self.finding(
-            f'{n} of {len(named)} answers come from "{one_line(name, 80)}", not from "{one_line(asked, 80)}"',
+            f'{n} of {len(named)} answers come from "{one_line(name, 80)}", not from "{one_line(asked, 80)}"{said}',
             affected=n,
             of=len(named),
+            disqualifies=is_most,
         )
 
 

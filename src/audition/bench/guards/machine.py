@@ -29,17 +29,21 @@ class BackgroundLoad(Guard):
     """Of the cores; on a machine with few of them half a core is much, and less counts already."""
 
     def check(self, evidence: Evidence) -> Finding | None:
-        """Take the worst load."""
+        """Take the worst load of each round; a round has several where it was interrupted."""
         machine: Any = evidence.host.get("machine")
         total = number(machine, "cores_logical") if isinstance(machine, dict) else None
         limit = self.cores if total is None else min(self.cores, self.share * total)
-        found = _values(evidence, "background_cores")
-        over = [value for value in found if value > limit]
+        found: dict[int, float] = {}
+        for load in measured_loads(evidence):
+            value = number(load.activity, "background_cores")
+            if value is not None:
+                found[load.round] = max(value, found.get(load.round, 0.0))
+        over = [value for value in found.values() if value > limit]
         if not over:
             return None
         of = "" if total is None else f" of {total:g}"
         return self.finding(
-            f"during {len(over)} of {len(found)} loads other programs kept up to {max(over):.1f}{of} cores busy",
+            f"in {len(over)} of {len(found)} rounds other programs kept up to {max(over):.1f}{of} cores busy",
             affected=len(over),
             of=len(found),
         )
@@ -109,15 +113,16 @@ class OnBattery(Guard):
     taints = TIMES
 
     def check(self, evidence: Evidence) -> Finding | None:
-        """Count the loads after which it did."""
-        loads = [load.activity for load in measured_loads(evidence) if load.activity is not None]
-        hits = sum(activity.get("on_battery") is True for activity in loads)
+        """Count the rounds at whose end it did."""
+        loads = [load for load in measured_loads(evidence) if load.activity is not None]
+        rounds = {load.round for load in loads}
+        hits = {load.round for load in loads if load.activity and load.activity.get("on_battery") is True}
         if not hits:
             return None
         return self.finding(
-            f"during {hits} of {len(loads)} loads the machine ran from its battery, which may slow it",
-            affected=hits,
-            of=len(loads),
+            f"in {len(hits)} of {len(rounds)} rounds the machine ran from its battery, which may slow it",
+            affected=len(hits),
+            of=len(rounds),
         )
 
 

@@ -19,7 +19,7 @@ _TELLING = 20
 class TemperatureIgnored(Guard):
     """Temperature 0 does not repeat, or a high one changes nothing."""
 
-    code = "temperature_ignored"
+    code = questions = "temperature_ignored"
     taints = ("quality",)
     hot_steps = ("hot_1", "hot_2", "hot_3")
 
@@ -57,7 +57,7 @@ class TemperatureIgnored(Guard):
 class SeedIgnored(Guard):
     """The same seed does not give the same text."""
 
-    code = "seed_ignored"
+    code = questions = "seed_ignored"
     taints = ("quality",)
 
     async def probe(self, ask: Ask, target: Target) -> None:
@@ -80,7 +80,7 @@ class SeedIgnored(Guard):
 class MaxTokensIgnored(Guard):
     """Answers are longer than the limit that was sent."""
 
-    code = "max_tokens_ignored"
+    code = questions = "max_tokens_ignored"
     taints = ("latency", "time_to_answer", "completion_tokens", "energy_per_answer", "energy_per_answer_net", "quality")
 
     async def probe(self, ask: Ask, target: Target) -> None:

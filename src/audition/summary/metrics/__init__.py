@@ -19,7 +19,7 @@ from audition.summary.metrics.resources import (
 )
 from audition.summary.metrics.speed import CharsPerS, DecodeTps, E2eTps, Itl, PrefillTps, Tpot
 from audition.summary.metrics.tokens import CompletionTokens, PromptTokens
-from audition.summary.metrics.windows import RequestRate, Throughput
+from audition.summary.metrics.windows import ArrivalRate, RequestRate, Throughput
 
 __all__ = ["METRICS", "Estimate", "Metric", "Reading", "Readings", "Records", "metric"]
 
@@ -37,6 +37,7 @@ METRICS: tuple[Metric, ...] = (
     CharsPerS(),
     Throughput(),
     RequestRate(),
+    ArrivalRate(),
     Queue(),
     ConnectTime(),
     PromptTokens(),
@@ -57,14 +58,14 @@ METRICS: tuple[Metric, ...] = (
 
 
 def metric(tag: str) -> Metric:
-    """Return the metric with this tag.
+    """Return the metric with this tag, in whatever case it is written.
 
     Raises:
         UsageError: There is none; the nearest ones are given.
     """
-    found = next((metric for metric in METRICS if metric.tag == tag), None)
+    found = next((metric for metric in METRICS if metric.tag == tag.casefold()), None)
     if found is None:
-        tags = [metric.tag for metric in METRICS]
-        fix = nearest(tag, tags) or f"one of: {', '.join(tags)}"
+        tags = [*(metric.tag for metric in METRICS), "quality"]
+        fix = nearest(tag.casefold(), tags) or f"one of: {', '.join(tags)}"
         raise UsageError(f'there is no metric "{tag}"', fix=fix, code="unknown_metric")
     return found

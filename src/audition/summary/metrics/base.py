@@ -14,6 +14,10 @@ from audition.bench.sample import Load, Sample
 from audition.summary.metrics.estimate import Estimate, Tail, median_of_loads, median_of_requests
 from audition.text import one_line
 
+NO_SCHEDULE = "closed loop: requests have no schedule"
+NOT_COUNTED = "nobody counted its tokens"
+ZERO_FOR_TEXT = "the server counts 0 tokens for a text"
+
 LoadKey = tuple[str, int]
 """Block and attempt: a block that was resumed was loaded twice."""
 
@@ -224,6 +228,18 @@ def failure(record: Sample | Load) -> str:
         return "the request timed out"
     what = "request" if isinstance(record, Sample) else "load"
     return f"the {what} failed ({one_line((record.error or {}).get('code', 'unknown'), 40)})"
+
+
+def counted_tokens(sample: Sample) -> int | str:
+    """Return an answer's completion tokens, or in words why they are not known: every metric of tokens asks here.
+
+    No tokenizer makes 0 tokens of a text, so that count is none; an answer that is empty does have 0.
+    """
+    if sample.completion_tokens is None:
+        return NOT_COUNTED
+    if sample.completion_tokens == 0 and (sample.text or sample.reasoning):
+        return ZERO_FOR_TEXT
+    return sample.completion_tokens
 
 
 def load_of(record: Sample | Load) -> LoadKey:

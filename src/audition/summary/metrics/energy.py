@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from audition.bench.sample import Sample
 from audition.summary.metrics.base import Metric, Reading, Readings, Records, by_load, has_failed, load_of
 from audition.summary.metrics.estimate import Estimate
-from audition.summary.metrics.speed import NO_TOKEN, NOT_COUNTED
-from audition.summary.metrics.windows import IN_TURN, OTHER_NOT_COUNTED, grouped, window_seconds
+from audition.summary.metrics.speed import NO_TOKEN
+from audition.summary.metrics.windows import IN_TURN, OTHER_NOT_COUNTED, grouped, why_uncounted, window_seconds
 from audition.text import one_line
 
 _ENTERED = "entered"
@@ -33,13 +33,12 @@ class _Energy(Metric):
         readings: list[Reading] = []
         for samples in by_load(records.measured).values():
             joules = self._joules(samples, records)
-            uncounted = self.counts_tokens and any(not has_failed(s) and s.completion_tokens is None for s in samples)
+            uncounted = self.counts_tokens and any(why_uncounted(s) for s in samples)
             for sample in samples:
                 if isinstance(joules, str):
                     readings.append(Reading(sample, reason=joules))
                 elif uncounted:
-                    own = not has_failed(sample) and sample.completion_tokens is None
-                    readings.append(Reading(sample, reason=NOT_COUNTED if own else OTHER_NOT_COUNTED))
+                    readings.append(Reading(sample, reason=why_uncounted(sample) or OTHER_NOT_COUNTED))
                 else:
                     readings.append(Reading(sample, (self._yield(sample),)))
         return Readings.sorted_out(readings)

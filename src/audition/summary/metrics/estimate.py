@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from audition.stats import quantiles
 from audition.stats.clusters import median_interval
+from audition.summary.units import counted
 
 Tail = Literal["p95", "p5"]
 
@@ -104,29 +105,34 @@ def median_of_requests(
     )
 
 
-def median_of_gaps(values: Sequence[float], cases: Sequence[Hashable], loads: Sequence[Hashable]) -> Estimate:
+def median_of_gaps(gaps: Sequence[Sequence[float]], cases: Sequence[Hashable], loads: Sequence[Hashable]) -> Estimate:
     """Return median, 95th and 99th percentile of gaps that are pooled over requests.
 
-    Gaps of one answer are alike, so order statistics would make the tails' intervals too narrow: they have none.
+    Gaps of one answer are alike, so that not they but the requests tell how sure the median is: its interval is that of
+    the requests' own medians, refused where that of a latency would be, and made to reach the figure where long answers
+    pull the pool away from the typical request. The tails have none.
 
     Args:
-        values: One per gap, shape (n,), at least one.
-        cases: The case of each, shape (n,).
-        loads: The load of each, shape (n,).
+        gaps: Those of each request, shape (n, any), at least one in each.
+        cases: The case of each request, shape (n,).
+        loads: The load of each request, shape (n,).
     """
-    middle = median_interval(values, cases, loads)
-    p95, p95_reason = _percentile(values, 0.95, "gaps")
-    p99, p99_reason = _percentile(values, 0.99, "gaps")
+    import numpy as np
+
+    pool = np.concatenate([np.asarray(each, dtype=np.float64) for each in gaps])
+    middle = median_interval([float(np.median(each)) for each in gaps], cases, loads)
+    value, p95, p99 = (float(found) for found in np.quantile(pool, (0.5, 0.95, 0.99), method="linear"))
+    p95_reason, p99_reason = (_too_few_gaps(len(pool), len(gaps), q) for q in (0.95, 0.99))
     return Estimate(
         "median of gaps",
-        value=middle.value,
-        low=middle.low,
-        high=middle.high,
+        value=value,
+        low=None if middle.low is None else min(middle.low, value),
+        high=None if middle.high is None else max(middle.high, value),
         interval_reason=middle.reason,
         scope=None if middle.low is None else _scope(middle.between_cases, middle.between_loads),
-        p95=p95.value if p95 else None,
+        p95=None if p95_reason else p95,
         p95_reason=p95_reason,
-        p99=p99.value if p99 else None,
+        p99=None if p99_reason else p99,
         p99_reason=p99_reason,
         cases=middle.cases,
         loads=middle.loads,
@@ -154,13 +160,20 @@ def median_of_loads(values: Sequence[float]) -> Estimate:
     )
 
 
-def _percentile(
-    values: Sequence[float], q: float, noun: str = "requests"
-) -> tuple[quantiles.QuantileEstimate | None, str | None]:
+def _too_few_gaps(n: int, requests: int, q: float) -> str | None:
+    """Return why so many gaps have no percentile; None when they have one."""
+    missing = quantiles.minimum_n(q) - n
+    if missing <= 0:
+        return None
+    pooled = f"{counted(n, 'gap')} of {counted(requests, 'request')}"
+    return f"{pooled} are too few: at least {missing} more gaps are needed"
+
+
+def _percentile(values: Sequence[float], q: float) -> tuple[quantiles.QuantileEstimate | None, str | None]:
     """Return the percentile, or why a sample of this size has none."""
     missing = quantiles.minimum_n(max(q, 1 - q)) - len(values)
     if missing > 0:
-        return None, f"n = {len(values)} is too small: at least {missing} more {noun} are needed"
+        return None, f"n = {len(values)} is too small: at least {missing} more requests are needed"
     return quantiles.estimate(values, q), None
 
 

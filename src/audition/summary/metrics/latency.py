@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from audition.bench.sample import Sample
-from audition.summary.metrics.base import PerRequest, Reading, Records, not_streamed
+from audition.summary.metrics.base import NO_SCHEDULE, PerRequest, Reading, Records, not_streamed
 from audition.summary.metrics.estimate import Estimate, median_of_loads
 
 _SENT = "request sent (open loop: request scheduled)"
@@ -103,7 +103,7 @@ class Queue(PerRequest):
 
     def value(self, sample: Sample, records: Records) -> float | str:
         """A reason in the closed loop."""
-        return "closed loop: requests have no schedule" if sample.queue_ms is None else sample.queue_ms
+        return NO_SCHEDULE if sample.queue_ms is None else sample.queue_ms
 
 
 class ConnectTime(PerRequest):

@@ -14,14 +14,14 @@ from audition.summary.metrics.base import (
     Reading,
     Readings,
     Records,
-    columns,
+    counted_tokens,
     failure,
     has_failed,
+    load_of,
     not_streamed,
 )
 from audition.summary.metrics.estimate import Estimate, median_of_gaps
 
-NOT_COUNTED = "nobody counted its tokens"
 NO_TOKEN = "no token was generated"  # noqa: S105 - no secret
 
 _SHORTEST_PREFILL_MS = 1e-6
@@ -75,11 +75,12 @@ class E2eTps(PerRequest):
 
     def value(self, sample: Sample, records: Records) -> float | str:
         """A reason when there are no tokens, no count of them, or the stream did not end."""
-        if sample.completion_tokens is None:
-            return NOT_COUNTED
-        if sample.completion_tokens == 0:
+        tokens = counted_tokens(sample)
+        if isinstance(tokens, str):
+            return tokens
+        if tokens == 0:
             return NO_TOKEN
-        return 1000 * sample.completion_tokens / sample.latency_ms if sample.latency_ms else "no time passed"
+        return 1000 * tokens / sample.latency_ms if sample.latency_ms else "no time passed"
 
 
 class PrefillTps(PerRequest):
@@ -146,7 +147,12 @@ class Itl(Metric):
 
     def condense(self, used: Sequence[Reading], records: Records) -> Estimate:
         """Return median, 95th and 99th percentile of the gaps."""
-        return replace(median_of_gaps(*columns(used)), label=None if self._are_tokens(used) else "chunk gap")
+        found = median_of_gaps(
+            [reading.values for reading in used],
+            [reading.record.case for reading in used if isinstance(reading.record, Sample)],
+            [load_of(reading.record) for reading in used],
+        )
+        return replace(found, label=None if self._are_tokens(used) else "chunk gap")
 
     def _reading(self, sample: Sample, records: Records) -> Reading:
         if has_failed(sample):
@@ -158,17 +164,17 @@ class Itl(Metric):
     def _are_tokens(used: Sequence[Reading]) -> bool:
         """Whether there are as many pieces of text as tokens, over all answers whose tokens were counted."""
         answers = [reading.record for reading in used if isinstance(reading.record, Sample)]
-        counted = [answer for answer in answers if answer.completion_tokens is not None]
-        tokens = sum(answer.completion_tokens or 0 for answer in counted)
-        pieces = sum(len(answer.chunk_times_ms) for answer in counted)
-        return bool(counted) and abs(tokens - pieces) <= _CHUNKS_ARE_TOKENS * tokens
+        counts = [(counted_tokens(answer), len(answer.chunk_times_ms)) for answer in answers]
+        known = [(tokens, pieces) for tokens, pieces in counts if not isinstance(tokens, str)]
+        tokens, pieces = (sum(column) for column in zip(*known, strict=True)) if known else (0, 0)
+        return bool(known) and abs(tokens - pieces) <= _CHUNKS_ARE_TOKENS * tokens
 
 
 def decode_rate(sample: Sample, records: Records) -> float | str:
     """Return tokens per second after the first one, or in words why there is no such rate."""
-    tokens = sample.completion_tokens
-    if tokens is None:
-        return NOT_COUNTED
+    tokens = counted_tokens(sample)
+    if isinstance(tokens, str):
+        return tokens
     if tokens < 2:
         return "fewer than two tokens were generated"
     seconds = _text_seconds(sample, records)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from audition.bench.sample import Sample
-from audition.summary.metrics.base import PerRequest, Records
-from audition.summary.metrics.speed import NOT_COUNTED
+from audition.summary.metrics.base import PerRequest, Records, counted_tokens
 
 
 class CompletionTokens(PerRequest):
@@ -19,8 +18,9 @@ class CompletionTokens(PerRequest):
     counts_tokens = True
 
     def value(self, sample: Sample, records: Records) -> float | str:
-        """A reason when nobody counted."""
-        return NOT_COUNTED if sample.completion_tokens is None else float(sample.completion_tokens)
+        """A reason when nobody counted, or the count cannot be."""
+        tokens = counted_tokens(sample)
+        return tokens if isinstance(tokens, str) else float(tokens)
 
 
 class PromptTokens(PerRequest):
@@ -34,6 +34,7 @@ class PromptTokens(PerRequest):
     failures_count = False
 
     def value(self, sample: Sample, records: Records) -> float | str:
-        """A reason when the engine does not say."""
-        tokens = sample.prompt_tokens
-        return "the engine reports no prompt tokens" if tokens is None else float(tokens)
+        """A reason when the engine does not say, or says 0: no prompt is empty."""
+        if sample.prompt_tokens is None:
+            return "the engine reports no prompt tokens"
+        return float(sample.prompt_tokens) or "the server counts 0 tokens for a prompt"

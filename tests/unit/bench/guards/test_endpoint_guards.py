@@ -90,6 +90,14 @@ def test_another_model_marks_everything_and_is_named() -> None:
     assert {"quality", "ttft", "latency", "throughput"} <= set(finding.taints)
 
 
+@pytest.mark.parametrize(("others", "disqualifies"), [(1, False), (2, False), (3, True), (4, True)])
+def test_most_answers_of_another_model_are_not_the_target(others: int, disqualifies: bool) -> None:
+    names = ["huge"] * others + ["tiny"] * (4 - others) + [None] * 4
+    finding = found(WrongModel(), *named(*names), target=asked_for("tiny"))
+    assert finding.disqualifies is disqualifies
+    assert ("what was measured is not the target; if" in finding.sentence) is disqualifies
+
+
 def test_a_hostile_name_is_shown_as_one_short_line() -> None:
     sentence = found(WrongModel(), *named("\x1b[2J" + "a\n" * 5000), target=asked_for("tiny")).sentence
     assert len(sentence) < 300

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from audition.bench.guards import GUARDS, Evidence, run_guards, run_probes
+from audition.bench.guards import GUARDS, Evidence, not_known, run_guards, run_probes
 from audition.bench.guards.base import TIMES, TOKEN_COUNTS, Guard
 from audition.bench.plan import SERVER, Settings
-from audition.bench.sample import Sample
+from audition.bench.sample import Load, Sample
 from audition.summary.metrics import METRICS
-from plans import a_sample, a_target
+from plans import a_case, a_load, a_plan, a_sample, a_target
 
 DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "guards.md"
 GROUPS = {"all times": TIMES, "all token counts": TOKEN_COUNTS}
@@ -61,7 +62,7 @@ def asked(answer: Any) -> dict[str, Sample]:
 
     def ask_for(code: str) -> Any:
         async def ask(step: str, prompt: str, **params: Any) -> Sample:
-            assert step not in probes
+            assert f"{code}/{step}" not in probes
             assert params["max_tokens"] <= 24
             probes[f"{code}/{step}"] = sample = answer(prompt)
             return sample
@@ -92,3 +93,79 @@ def test_prompts_differ_from_their_first_characters_on_and_from_run_to_run() -> 
     for prompts in seen:
         assert len({prompt[:6] for prompt in prompts}) == len(set(prompts))
     assert set(seen[0]) & set(seen[1]) == {"Hello"}
+
+
+def of_levels(**texts: str) -> Evidence:
+    """Return what was left of a server that gave a text at each load level."""
+    samples = [a_sample(level=level, text=text, repeat=n) for level, text in texts.items() for n in range(3)]
+    return Evidence(a_target(), samples, [], [a_load()], {"red": a_case("red", "Go.")}, Settings())
+
+
+def test_a_finding_names_the_levels_it_concerns() -> None:
+    (some,) = [finding for finding in run_guards(of_levels(c1="Yes.", c2="Yes.", c4="")) if not finding.disqualifies]
+    assert (some.code, some.levels) == ("empty_output", ("c4",))
+    assert [some.concerns(level) for level in ("c1", "c4")] == [False, True]
+    for everywhere in (of_levels(c1="", c4=""), of_levels(c1="")):
+        found = run_guards(everywhere)
+        assert {finding.levels for finding in found} == {()}
+        assert all(finding.concerns(level) for finding in found for level in ("c1", "c4"))
+
+
+TARGET = a_target(format=SERVER, settings={"context": 4096, "model": "tiny"})
+ALL_OPEN = [guard.code for guard in GUARDS if guard.questions is not None]
+
+
+def left_of(probes: dict[str, str | None], end: Load | None = None) -> Evidence:
+    """Return what is left of a target whose probes failed with these codes, None for an answer."""
+    plan = a_plan([TARGET])
+    samples = [a_sample(target=TARGET.id, text="Yes.")]
+    for step, code in probes.items():
+        status = "ok" if code is None else "failed"
+        error = None if code is None else {"code": code, "message": ""}
+        facts = {"block": "p001", "round": 0, "phase": "probe", "case": step, "status": status, "error": error}
+        samples.append(a_sample(target=TARGET.id, **facts))
+    return Evidence.of(plan, TARGET, samples, [] if end is None else [end], {})
+
+
+def ended(code: str) -> Load:
+    error = {"code": code, "message": ""}
+    return a_load(target=TARGET.id, block="p001", round=0, status="failed", error=error)
+
+
+def test_what_the_probes_did_not_come_to_is_not_known() -> None:
+    refused = not_known(left_of({}, ended("load_failed")), [])
+    assert [(open_.code, open_.reason) for open_ in refused] == [(code, "load_failed") for code in ALL_OPEN]
+    first = "context_too_small"
+    gave_up = not_known(left_of({f"{first}/short": "timeout"}, ended("gave_up")), [])
+    assert {open_.reason for open_ in gave_up} == {"timeout"}, "what it was given up for"
+    answered = dict.fromkeys([f"{first}/short", f"{first}/medium", "max_tokens_ignored/eight"])
+    died = [open_.code for open_ in not_known(left_of(answered, ended("engine_crashed")), [])]
+    assert died == ["response_cached", "max_tokens_ignored", "temperature_ignored", "seed_ignored"]
+    assert not_known(left_of(answered), []) == [], "it stopped where there was nothing more to ask"
+
+
+def test_a_guard_that_does_not_apply_has_no_open_question() -> None:
+    evidence = left_of({f"{code}/step": "http_500" for code in ALL_OPEN})
+    assert [open_.code for open_ in not_known(evidence, [])] == ALL_OPEN
+    for target in (a_target(settings={"context": 4096}), a_target(format=SERVER, settings={"model": "tiny"})):
+        codes = {open_.code for open_ in not_known(replace(evidence, target=target), [])}
+        kind = "context_too_small" if target.is_server else "template_not_applied"
+        assert set(ALL_OPEN) - codes == {kind}
+
+
+def test_who_found_something_knows() -> None:
+    evidence = left_of({"seed_ignored/again": "http_500", "seed_ignored/once": None})
+    finding = replace(run_guards(of_levels(c1=""))[0], code="seed_ignored")
+    assert [open_.code for open_ in not_known(evidence, [])] == ["response_cached", "seed_ignored"]
+    assert [open_.code for open_ in not_known(evidence, [finding])] == ["response_cached"]
+
+
+def test_of_two_tries_the_last_one_counts() -> None:
+    asked_again = left_of({"seed_ignored/once": "http_500"})
+    plan = a_plan([TARGET])
+    probe = {"target": TARGET.id, "block": "p001", "round": 0, "phase": "probe", "case": "seed_ignored/once"}
+    error = {"code": "http_500", "message": ""}
+    tries = [a_sample(**probe, repeat=1), a_sample(**probe, status="failed", error=error)]
+    evidence = Evidence.of(plan, TARGET, [a_sample(target=TARGET.id), *tries], [], {})
+    assert evidence.probes["seed_ignored/once"].status == "ok"
+    assert [len(not_known(each, [])) for each in (asked_again, evidence)] == [2, 0]

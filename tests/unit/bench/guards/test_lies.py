@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
 
-from audition.bench.guards import Evidence, Finding, run_guards, run_probes
-from audition.bench.guards.base import Ask
+from audition.bench.guards import Evidence, Finding, NotKnown, not_known, run_guards, run_probes
+from audition.bench.guards.base import Ask, has_answer
 from audition.bench.plan import Settings, Target
 from audition.bench.requests import marked
 from audition.bench.sample import Place, Sample, measured
@@ -39,6 +40,7 @@ class Listened:
     def __init__(self, target: Target, settings: Settings) -> None:
         self.target, self.settings = target, settings
         self.probes: dict[str, Sample] = {}
+        self.times: Counter[str] = Counter()
         self.samples: list[Sample] = []
 
     async def to(self, session: Session, times: int) -> None:
@@ -58,17 +60,25 @@ class Listened:
             params = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
             reply = await session.ask([{"role": "user", "content": prompt}], params, TIMEOUT_S)
             name = f"{code}/{step}"
-            assert name not in self.probes
-            self.probes[name] = measured(reply(), Place(self.target.id, name, "p001", 0, "probe"), asked=params)
+            self.times[name] += 1
+            assert self.times[name] == 1 or (self.times[name] == 2 and not has_answer(self.probes[name]))
+            place = Place(self.target.id, name, "p001", 0, "probe", repeat=self.times[name] - 1)
+            self.probes[name] = measured(reply(), place, asked=params)
             return self.probes[name]
 
         return ask
 
-    def findings(self) -> dict[str, Finding]:
+    @property
+    def evidence(self) -> Evidence:
         loads = [a_load(target=self.target.id, device=None)]
-        evidence = Evidence(self.target, self.samples, [], loads, CASES, self.settings, self.probes)
+        return Evidence(self.target, self.samples, [], loads, CASES, self.settings, self.probes)
+
+    def findings(self) -> dict[str, Finding]:
         # How late this process was is a fact about the machine that runs the tests, and no accusation of the server.
-        return {finding.code: finding for finding in run_guards(evidence) if finding.code != "client_lag"}
+        return {finding.code: finding for finding in run_guards(self.evidence) if finding.code != "client_lag"}
+
+    def not_known(self) -> list[NotKnown]:
+        return not_known(self.evidence, run_guards(self.evidence))
 
 
 def listen(*lies: str, times: int = 1, settings: Settings | None = None, **script: Any) -> Listened:
@@ -165,7 +175,9 @@ HONEST: dict[str, dict[str, Any]] = {
 def test_an_honest_server_is_accused_of_nothing(name: str) -> None:
     listened = listen(**HONEST[name])
     assert listened.findings() == {}
+    assert listened.not_known() == []
     assert len(listened.probes) <= 15
+    assert set(listened.times.values()) == {1}
 
 
 def test_pieces_of_several_tokens_mark_the_gaps_only() -> None:
@@ -200,3 +212,28 @@ def test_a_failing_server_is_only_said_to_fail(kind: str) -> None:
     everything = listen(failures={kind: 1}).findings()
     assert set(everything) == {"failing_requests"}
     assert everything["failing_requests"].disqualifies
+
+
+@pytest.mark.parametrize("kind", ["http_500", "cut"])
+@pytest.mark.parametrize("lie", ["prompt_cache", "response_cache", "ignore_seed", "fixed_output", "small_context"])
+def test_a_question_that_failed_is_asked_again_so_that_the_lie_is_found(lie: str, kind: str) -> None:
+    code, script = EXPECTED[lie]
+    listened = listen(lie, **script, failures={kind: 4})
+    assert code in listened.findings()
+    assert listened.not_known() == []
+    assert 2 in listened.times.values()
+
+
+def test_what_still_failed_is_not_known() -> None:
+    listened = listen(failures={"http_500": 1})
+    listened.samples = listen().samples
+    assert listened.not_known() == [
+        NotKnown(code, "http_500")
+        for code in (
+            *("context_too_small", "template_not_applied", "response_cached", "prompt_cached_silently"),
+            *("max_tokens_ignored", "temperature_ignored", "seed_ignored"),
+        )
+    ]
+    assert max(listened.times.values()) == 2
+    listened.samples = []
+    assert listened.not_known() == [], "the run says itself that nothing was answered"

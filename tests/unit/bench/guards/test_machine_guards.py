@@ -56,8 +56,9 @@ def test_a_disturbed_load_marks_all_times(guard: Guard, bad: dict[str, Any], goo
 
 def test_half_a_core_is_much_of_few() -> None:
     assert check(BackgroundLoad(), [active(background_cores=0.4)], cores_logical=2) is not None
-    finding = found(BackgroundLoad(), [active(background_cores=1.5), active(background_cores=0.0)], cores_logical=16)
-    assert finding.sentence == "during 1 of 2 loads other programs kept up to 1.5 of 16 cores busy"
+    loads = [active(background_cores=1.5), replace(active(background_cores=0.0), round=2)]
+    finding = found(BackgroundLoad(), loads, cores_logical=16)
+    assert finding.sentence == "in 1 of 2 rounds other programs kept up to 1.5 of 16 cores busy"
     assert check(BackgroundLoad(), [active(background_cores=0.4)], cores_logical=16) is None
 
 
