@@ -6,8 +6,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from audition.bench.plan import SERVER, Target, target_id
+from audition.engines.endpoint.identify import Identity, count
 from audition.engines.server import ENGINE
-from audition.models.gguf import GgufHeader, read_gguf_header
+from audition.models.gguf import read_gguf_header
+from audition.models.header import ModelHeader
 from audition.models.spec import ModelSpec, Variant
 from audition.store.store import Installed
 
@@ -68,35 +70,37 @@ def make_target(
     )
 
 
-def make_server_target(settings: dict[str, Any], entry: dict[str, Any]) -> Target:
+def make_server_target(settings: dict[str, Any], entry: dict[str, Any], identity: Identity | None = None) -> Target:
     """Return the target that a server is.
 
     Args:
         settings: `url`, `model`, and where the key is.
         entry: What the server's list says of the model; anything may be missing.
+        identity: What its own routes say; None where nobody asked.
     """
+    identity = identity or Identity()
     address = urlsplit(settings["url"])
-    context = entry.get("context_length") or entry.get("max_model_len")
-    known = {"context": context} if isinstance(context, int) and 0 < context < 10**9 else {}
-    device = entry.get("device")
+    context = identity.context or count(entry.get("context_length")) or count(entry.get("max_model_len"))
+    known = {"context": context} if context else {}
+    device = entry.get("device") or identity.device
     name = f"{settings['model']}@{address.netloc}"
     return Target(
         id=f"{name}/{ENGINE}",
         model=settings["model"],
         variant=name,
         format=SERVER,
-        quantization=None,
+        quantization=identity.quantization,
         engine=ENGINE,
         device=device.lower()[:40] if isinstance(device, str) and device else "unknown",
         settings={**settings, **known},
-        digest=None,
+        digest=identity.digest,
         licence=None,
         licence_class="unknown",
         disk_bytes=None,
     )
 
 
-def estimate_memory(weights_bytes: int, header: GgufHeader, context: int) -> int | None:
+def estimate_memory(weights_bytes: int, header: ModelHeader, context: int) -> int | None:
     """Return the bytes a load will need: weights + KV cache + working memory; None when the header lacks the facts."""
     kv = header.kv_cache_bytes(context)
     return None if kv is None else weights_bytes + kv + WORKING_MEMORY_BYTES

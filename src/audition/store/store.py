@@ -12,7 +12,8 @@ from typing import Any
 
 from audition.errors import AuditionError, UsageError
 from audition.jsonfile import read_json, write_json
-from audition.models.gguf import GgufHeader, read_gguf_header
+from audition.models.gguf import read_gguf_header
+from audition.models.header import ModelHeader
 from audition.models.spec import Licence, LicenceClass, Variant
 from audition.paths import store_dir
 from audition.store.blobs import Blobs, Progress, StoredFile, disk_error, no_progress
@@ -38,7 +39,7 @@ class Installed:
     format: str
     quantization: str | None
     files: tuple[StoredFile, ...]
-    header: GgufHeader
+    header: ModelHeader
     licence: Licence
     installed_at: str
     folder: Path
@@ -109,7 +110,7 @@ class Store:
             installed = self.find(variant)
             if installed is not None:
                 return installed
-            headers: list[GgufHeader] = []
+            headers: list[ModelHeader] = []
 
             def check(path: Path) -> None:
                 headers.append(read_gguf_header(path))
@@ -164,7 +165,7 @@ class Store:
         self,
         variant: Variant,
         files: tuple[StoredFile, ...],
-        header: GgufHeader,
+        header: ModelHeader,
         licence: Licence,
         fingerprint: str | None,
     ) -> Installed:
@@ -214,7 +215,7 @@ class Store:
                 format=data["format"],
                 quantization=data["quantization"],
                 files=files,
-                header=GgufHeader.from_json(data["header"]),
+                header=ModelHeader.from_json(data["header"]),
                 licence=Licence(licence["id"], LicenceClass(licence["class"]), licence["source"]),
                 installed_at=data["installed_at"],
                 folder=self.blobs.root,
