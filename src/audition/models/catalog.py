@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, mo
 
 from audition.errors import UsageError, nearest
 from audition.jsonfile import parse_json, read_json, validate
+from audition.models.folder import GGUF, format_of
 from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant, VariantFile
 from audition.paths import expanded, user_models_file
 
@@ -36,7 +37,7 @@ Source = Annotated[
     AfterValidator(_known_source),
     Field(description="`pypi:package==version`, `file:path`, `hf:owner/repo`"),
 ]
-Format = Literal["gguf"]
+Format = Literal["gguf", "onnx-genai", "safetensors", "openvino"]
 Count = Annotated[int, Field(gt=0, lt=2**63)]
 
 
@@ -87,6 +88,8 @@ class ModelEntry(BaseModel):
     def _one_way_to_say_it(self) -> ModelEntry:
         if self.source and self.variants:
             raise ValueError("give either source or variants, not both")
+        if self.sha256 and self.format != GGUF:
+            raise ValueError("sha256 is of one file, and this format is a folder of them")
         names = [(variant.quantization or variant.format).lower() for variant in self.variants]
         if len(set(names)) < len(names):
             raise ValueError("two variants have the same quantization, so no name could tell them apart")
@@ -171,13 +174,34 @@ def aliases_in(path: Path) -> list[str]:
 
 
 def adhoc_spec(path: Path) -> ModelSpec:
-    """Return an entry for a model file that a person named by its path."""
-    alias = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.").lower() or "model"
+    """Return an entry for a model's file or folder that a person named by its path."""
+    alias = alias_of(path)
+    format_ = format_of(path) or GGUF
     # Not by way of `ModelEntry`: a file's name need not be valid text.
-    variant = Variant(alias[:100], "gguf", None, f"file:{path.absolute()}", (VariantFile(path.name),))
+    files = (VariantFile(path.name),) if format_ == GGUF else ()
+    variant = Variant(alias, format_, None, f"file:{path.absolute()}", files)
     return ModelSpec(
-        alias=alias[:100], licence=Licence.named(None, source="models.json"), variants=(variant,), origin=str(path)
+        alias=alias, licence=Licence.named(None, source="models.json"), variants=(variant,), origin=str(path)
     )
+
+
+def alias_of(path: Path) -> str:
+    """Return the name that a model's file or folder gets when nobody gives it one."""
+    name = path.name if path.is_dir() else path.stem
+    return (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._").lower() or "model")[:100]
+
+
+def check_alias(alias: str) -> str:
+    """Return a model's name that a person chose.
+
+    Raises:
+        UsageError: It has a character that names cannot have.
+    """
+    if not _ALIAS.fullmatch(alias):
+        raise UsageError(
+            f'"{alias}" cannot be a model\'s name', fix="use letters, digits, dots, dashes and underscores"
+        )
+    return alias
 
 
 def _checked(data: Any, name: str, path: Path | None) -> dict[str, dict[str, Any]]:
@@ -253,7 +277,7 @@ def _spec(alias: str, fields: dict[str, Any], origin: str, licensor: str | None)
 
 
 def _single_file(entry: ModelEntry) -> tuple[VariantFile, ...]:
-    """Return the one file of a `file:` source; other sources name their files themselves."""
-    if entry.source and entry.source.startswith("file:"):
+    """Return the one file of a `file:` source that is no folder; other sources name their files themselves."""
+    if entry.format == GGUF and entry.source and entry.source.startswith("file:"):
         return (VariantFile(Path(entry.source.removeprefix("file:")).name, None, entry.sha256),)
     return ()

@@ -48,9 +48,14 @@ class Problem:
     fatal: bool = True
 
 
-def check_folder(path: Path) -> list[Problem]:
-    """Return what is wrong with a model's folder (or `.gguf` file), the worst first; nothing when all is well."""
-    format_ = format_of(path)
+def check_folder(path: Path, format_: str | None = None) -> list[Problem]:
+    """Return what is wrong with a model's folder (or `.gguf` file), the worst first; nothing when all is well.
+
+    Args:
+        path: The folder.
+        format_: What it has to be; None takes what it seems to be.
+    """
+    format_ = format_ or format_of(path)
     try:
         if format_ is None:
             return [_no_model(path)]
@@ -67,13 +72,13 @@ def check_folder(path: Path) -> list[Problem]:
     return sorted(problems, key=lambda problem: not problem.fatal)
 
 
-def refuse_bad(path: Path) -> list[Problem]:
+def refuse_bad(path: Path, format_: str | None = None) -> list[Problem]:
     """Return what is wrong with a folder that can be used all the same.
 
     Raises:
         ModelFileError: It cannot be used; the sentence is about the first fault.
     """
-    problems = check_folder(path)
+    problems = check_folder(path, format_)
     fatal = [problem for problem in problems if problem.fatal]
     if fatal:
         more = f" ({len(fatal) - 1} more: audition doctor '{printable(str(path))}')" if len(fatal) > 1 else ""

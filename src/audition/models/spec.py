@@ -39,7 +39,7 @@ class Licence:
     Attributes:
         id: The identifier as its publisher gives it (`Apache-2.0`, `gemma`), or None when nobody says.
         cls: What kind of terms they are.
-        source: Where this was read: `catalog`, `models.json` or `gguf header`.
+        source: Where this was read: `catalog`, `models.json`, `gguf header`, `model card`, or `import`.
     """
 
     id: str | None
@@ -75,7 +75,10 @@ class VariantFile:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One concrete artifact of a model: a format, a quantization, and where its files come from."""
+    """One concrete artifact of a model: a format, a quantization, and where its files come from.
+
+    `name` is what tells it from the model's other variants, where its quantization does not.
+    """
 
     model: str
     format: str
@@ -83,11 +86,12 @@ class Variant:
     source: str
     files: tuple[VariantFile, ...] = ()
     nominal_mb: float | None = None
+    name: str | None = None
 
     @property
     def id(self) -> str:
-        """The stable name `alias:quantization`, in lower case."""
-        return f"{self.model}:{(self.quantization or self.format).lower()}"
+        """The stable name `alias:quantization`, the latter in lower case."""
+        return f"{self.model}:{(self.name or self.quantization or self.format).lower()}"
 
     @property
     def size(self) -> int | None:
