@@ -30,7 +30,7 @@ from audition.bench.schedule import Added, Schedule
 from audition.bench.targets import OPEN_LOOP_PARALLEL, make_server_target, make_target
 from audition.engines.host import probe
 from audition.engines.registry import engine_for
-from audition.engines.server import named_model
+from audition.engines.server import find_server
 from audition.errors import AuditionError, UsageError
 from audition.jsonfile import parse_json
 from audition.models.catalog import Catalog, adhoc_spec, aliases_in, load_catalog
@@ -173,9 +173,11 @@ def make_plan(
         if engine not in engines:
             engines[engine] = probe(engine, log or Store().root.parent / "logs" / f"probe-{engine}.log")
         targets.append(make_target(spec, variant, installed, engine, engines[engine], context, parallel))
-    for server in servers:
-        model, entry = named_model(server)
-        targets.append(make_server_target({**server, "model": model}, entry))
+    found_servers: dict[str, dict[str, Any]] = {}
+    for settings_ in servers:
+        server = find_server(settings_)
+        targets.append(make_server_target(server.settings, server.entry, server.identity))
+        found_servers[targets[-1].id] = server.to_json()
     check_targets(targets)
     plan = Plan(
         name=name,
@@ -190,6 +192,7 @@ def make_plan(
         "schema": 1,
         "machine": describe_machine(),
         "engines": engines,
+        "servers": found_servers,
         "models": {
             variant.id: {
                 "sha256": installed.digest,

@@ -49,7 +49,7 @@ class Target:
     Attributes:
         id: Stable: the same variant, engine, device and settings give the same id.
         settings: What the engine is loaded with; of a server: its address, the model's name there, where the key is.
-        digest: SHA-256 of the weights; None for a server, which shows none.
+        digest: SHA-256 of the weights; of a server None, but where it shows it.
         has_chat_template: Whether the model file brings its own; None when nobody knows.
         disk_bytes: Unique bytes of the variant's files; None for a server.
         active_bytes: Bytes that one token touches: the weights that are read for it; None when nobody knows.

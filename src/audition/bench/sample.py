@@ -154,7 +154,7 @@ class Load:
 
     Attributes:
         load_ms: What the engine took to load the weights; not the start of its process, not its import.
-        baseline: Memory of the process with the engine imported and nothing loaded.
+        baseline: Memory of the process with the engine imported and nothing loaded; of a server, as it was found.
         peak: The most seen while it loaded and answered (each figure's own maximum).
         after_unload: After the engine gave the model up, before its process ended.
         wall_s: The whole block, from the start of its process to the end of it.
@@ -162,6 +162,7 @@ class Load:
         activity: What else the machine did meanwhile (`meters.activity.Activity`).
         energy: By load level, of the measured requests (`meters.energy.Energy`); None where nothing can be read.
         gpu_memory: `peak_bytes`, `method` and `reason` (`meters.gpu_memory.GpuMemoryMeter.record`).
+        memory_reason: Why its memory is not known, in words; None where nothing is to be explained.
     """
 
     target: str
@@ -182,6 +183,7 @@ class Load:
     activity: dict[str, Any] | None = None
     energy: dict[str, dict[str, Any]] | None = None
     gpu_memory: dict[str, Any] | None = None
+    memory_reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the line of `loads.jsonl`."""

@@ -28,7 +28,8 @@ class _Number(click.FloatRange):
 )
 @click.option(
     "--endpoint", "endpoints", multiple=True, metavar="URL[#MODEL]",
-    help="A server with an OpenAI-compatible API, and its model; may be given more than once.",
+    help="A server with an OpenAI-compatible API, and its model; may be given more than once. `foundry`, `ollama`, "
+    "`lmstudio`, `llama-server` and `vllm` stand for where those listen.",
 )  # fmt: skip
 @click.option("--key-env", metavar="NAME", help="The environment variable that holds the servers' key.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="The file that holds the servers' key.")

@@ -50,6 +50,7 @@ def start(
                 context=context,
                 progress=downloads,
             )
+        output.say_servers(run.host)
         on_start(run)
         api.resume(run, progress)
     except KeyboardInterrupt:

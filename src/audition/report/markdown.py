@@ -10,7 +10,7 @@ from audition.bench.sample import Sample
 from audition.pick.decide import MEMORY_RESOLUTION_BYTES, Pick
 from audition.report import levels
 from audition.report.figures import UNKNOWN, figure, interval, marked
-from audition.report.machine import machine_lines
+from audition.report.machine import machine_lines, server_line
 from audition.report.markup import cell, code, grid
 from audition.report.table import COLUMNS, findings, rows, why_no_p95
 from audition.summary.metrics import METRICS, Metric, metric
@@ -322,6 +322,8 @@ def _provenance(plan: Plan, host: dict[str, Any]) -> str:
     for name, about in sorted(host["engines"].items()):
         package, device = str(about.get("package", "version unknown")), str(about.get("device", "device unknown"))
         lines.append(f"- Engine {code(name)}: {cell(package)}, {cell(device)}.")
+    for id_, about in sorted((host.get("servers") or {}).items()):
+        lines.append(f"- Server {code(id_)}: {cell(server_line(about))}.")
     for target in plan.targets:
         facts = [target.format, target.quantization or "quantization unknown"]
         facts += [f"{key} {value}" for key, value in sorted(target.settings.items())]

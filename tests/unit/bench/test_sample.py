@@ -138,7 +138,7 @@ def test_a_line_of_loads_has_these_keys() -> None:
     assert set(a_load().to_json()) == {
         *("schema", "target", "block", "round", "attempt", "status", "started_at", "error"),
         *("spawn_ms", "import_ms", "load_ms", "baseline", "peak", "after_unload"),
-        *("wall_s", "device", "activity", "energy", "gpu_memory"),
+        *("wall_s", "device", "activity", "energy", "gpu_memory", "memory_reason"),
     }
 
 
