@@ -21,7 +21,7 @@ def list_foundry(*, downloaded: bool, as_json: bool) -> None:
     rows: list[dict[str, Any]] = []
     for model in sorted(listing.models, key=lambda model: (model.alias, model.id)):
         licence = Licence.named(model.licence, source="Foundry Local catalog")
-        row = {
+        row: dict[str, Any] = {
             "name": f"{PREFIX}{model.variant.id}",
             "id": model.id,
             "alias": model.alias,
