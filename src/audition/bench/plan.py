@@ -54,6 +54,8 @@ class Target:
         disk_bytes: Unique bytes of the variant's files; None for a server.
         active_bytes: Bytes that one token touches: the weights that are read for it; None when nobody knows.
         memory_estimate_bytes: Weights, KV cache and working memory, from the header; None when it cannot be told.
+        adapter: The place of a person's own engine (`engines.reference`); None for a registered one.
+        weights: The path of weights that are not in the store, because only such an engine reads them.
     """
 
     id: str
@@ -72,6 +74,8 @@ class Target:
     instruct: bool | None = None
     memory_estimate_bytes: int | None = None
     active_bytes: int | None = None
+    adapter: str | None = None
+    weights: str | None = None
 
     @property
     def is_server(self) -> bool:

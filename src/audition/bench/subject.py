@@ -66,7 +66,7 @@ class Subject(ABC):
 class EngineSubject(Subject):
     """A model in an engine process."""
 
-    def __init__(self, target: Target, weights: Path, log: Path, free_memory: Callable[[], int]) -> None:
+    def __init__(self, target: Target, weights: Path | None, log: Path, free_memory: Callable[[], int]) -> None:
         super().__init__()
         self._target = target
         self._weights = weights
@@ -80,7 +80,7 @@ class EngineSubject(Subject):
         """Start the process and load the model."""
         need_memory([self._target], self._free_memory())
         self._gpu_meter = gpu_meter = GpuMemoryMeter()
-        self._engine = engine = EngineProcess(self._target.engine, self._log)
+        self._engine = engine = EngineProcess(self._target.adapter or self._target.engine, self._log)
         self._meter = MemoryMeter(engine.pid)
         gpu_meter.watch(engine.pid)
         before = gpu_meter.now()
@@ -183,7 +183,7 @@ def make_subject(
     plan: Plan,
     target: Target,
     log: Path,
-    locate: Callable[[Target], Path],
+    locate: Callable[[Target], Path | None],
     free_memory: Callable[[], int] = available_memory,
 ) -> Subject:
     """Return the subject for a target, not yet open."""

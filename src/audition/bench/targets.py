@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 
 from audition.bench.plan import SERVER, Target, target_id
 from audition.engines.endpoint.identify import Identity, count
+from audition.engines.reference import Reference
 from audition.engines.server import ENGINE
 from audition.models.gguf import read_gguf_header
 from audition.models.header import ModelHeader
-from audition.models.spec import ModelSpec, Variant
+from audition.models.spec import ANY, ModelSpec, Variant
 from audition.store.store import Installed
 
 DEFAULT_CONTEXT = 4096
@@ -35,7 +36,7 @@ def make_target(
         spec: The model's catalog entry.
         variant: Which of its variants.
         installed: Its files and facts.
-        engine: The engine's name.
+        engine: The engine's name, or the reference to an adapter.
         description: What the engine says about itself, for the device.
         context: Tokens; None takes 4096, or less where the model was trained for less.
         parallel: The most requests that will be under way at once.
@@ -50,23 +51,28 @@ def make_target(
     if parallel > 1:
         settings["parallel"] = parallel
     device = str(description.get("device", "cpu"))
+    reference = Reference.parse(engine)
+    name = engine if reference is None else reference.name
+    own = variant.format == ANY
     return Target(
-        id=target_id(variant.id, engine, device, settings, default),
+        id=target_id(variant.id, name, device, settings, default),
         model=spec.alias,
         variant=variant.id,
         format=installed.format,
         quantization=installed.quantization,
-        engine=engine,
+        engine=name,
         device=device,
         settings=settings,
-        digest=installed.digest,
+        digest=installed.digest if installed.files else None,
         licence=installed.licence.id,
         licence_class=str(installed.licence.cls),
-        disk_bytes=installed.disk_bytes,
-        has_chat_template=header.has_chat_template,
+        disk_bytes=installed.disk_bytes if installed.files else None,
+        has_chat_template=None if own else header.has_chat_template,
         instruct=spec.instruct,
         memory_estimate_bytes=estimate_memory(installed.disk_bytes, header, settings["context"] * parallel),
         active_bytes=header.token_bytes,
+        adapter=None if reference is None else str(reference),
+        weights=str(installed.weights_path) if own and installed.files else None,
     )
 
 

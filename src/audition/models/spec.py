@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+ANY = "any"
+"""The format of a model whose weights, if there are any, only a person's own engine knows."""
+OWN = "weights"
+"""The scheme of its source: `weights:` and a path, which may be missing."""
+
 
 class LicenceClass(StrEnum):
     """What a licence allows a product to do with a model. Unknown stays unknown: it is never guessed."""

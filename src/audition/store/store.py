@@ -18,7 +18,7 @@ from audition.models.folder_check import refuse_bad
 from audition.models.folder_header import read_header
 from audition.models.gguf import read_gguf_header
 from audition.models.header import ModelFileError, ModelHeader
-from audition.models.spec import Licence, LicenceClass, Variant, VariantFile
+from audition.models.spec import ANY, Licence, LicenceClass, Variant, VariantFile
 from audition.paths import store_dir
 from audition.store.blobs import Blobs, Progress, StoredFile, disk_error, no_progress
 from audition.store.folders import Folders, check_names, folder_digest
@@ -36,7 +36,7 @@ class Installed:
         id: The variant's id, `alias:quantization`.
         header: The facts that its files state.
         installed_at: ISO 8601, UTC.
-        folder: The folder of the blobs.
+        folder: The folder of the blobs; of weights that are not in the store, their path.
         manifest: The manifest's own path.
         provenance: How an imported variant came to be: from which weights, with which tools; None for others.
     """
@@ -61,6 +61,8 @@ class Installed:
     @property
     def weights_path(self) -> Path:
         """The file, or the folder, that an engine loads."""
+        if self.format == ANY:
+            return self.folder
         if self.is_folder:
             return self.folder.parent / "folders" / self.digest
         return Blobs(self.folder).path(self.files[0].sha256)
