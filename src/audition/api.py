@@ -44,15 +44,21 @@ from audition.store.store import Installed, Store
 if TYPE_CHECKING:
     from audition.pick.constraints import Constraints
     from audition.pick.decide import Pick
+    from audition.pick.same_model import SameModel
 
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What a run comes to."""
+    """What a run comes to.
+
+    Attributes:
+        same_models: The models that several targets have, and how these targets compare.
+    """
 
     summary: dict[str, Any]
     pick: Pick
     reports: tuple[Path, ...]
+    same_models: tuple[SameModel, ...] = ()
 
 
 class Silent:
@@ -278,6 +284,7 @@ def conclude(run: RunDir, constraints: Constraints | None = None) -> Conclusion:
     # Not needed while something is measured, and numpy among it is large.
     from audition.pick.constraints import Constraints
     from audition.pick.decide import decide, write_pick
+    from audition.pick.same_model import same_models
     from audition.quality.scores import score_samples, write_scores
     from audition.report.write import write_reports
     from audition.summary.summarize import summarize, write_summary
@@ -288,16 +295,18 @@ def conclude(run: RunDir, constraints: Constraints | None = None) -> Conclusion:
     stopped = added[-1].reason if added and not added[-1].blocks else None
     _check_against(blocks, samples, run)
     scores = score_samples(plan, samples)
-    summary = summarize(plan, samples, run.loads(), scores, blocks=blocks, host=run.host, stopped=stopped)
+    loads, host = run.loads(), run.host
+    summary = summarize(plan, samples, loads, scores, blocks=blocks, host=host, stopped=stopped)
     pick = decide(summary, constraints or Constraints())
+    groups = tuple(same_models(plan, samples, loads, scores, host, summary))
     try:
         write_scores(run, scores)
         write_summary(run, summary)
         write_pick(run, pick)
-        reports = write_reports(run, summary, pick)
+        reports = write_reports(run, summary, pick, groups)
     except OSError as error:
         raise write_error(error, run.path) from error
-    return Conclusion(summary, pick, tuple(reports))
+    return Conclusion(summary, pick, tuple(reports), groups)
 
 
 def _check_against(blocks: Sequence[Block], samples: Sequence[Sample], run: RunDir) -> None:

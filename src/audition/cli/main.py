@@ -21,6 +21,7 @@ _VERBS = {
     "run": ("audition.cli.run:run", "Chat with a model, or answer one prompt."),
     "model": ("audition.cli.model:model", "List, download, verify and remove models."),
     "cache": ("audition.cli.cache:cache", "Show what is kept on this disk, and where."),
+    "doctor": ("audition.cli.doctor:doctor", "Check engines, machine and store, or a model's files."),
     "mock": ("audition.cli.mock:mock", "Serve programmed delays, failures and lies, to test a benchmark client with."),
 }
 

@@ -89,7 +89,7 @@ def _show(run: RunDir, *, as_json: bool) -> None:
     else:
         from audition.report import terminal
 
-        terminal.show(output.stdout(), conclusion.summary, conclusion.pick)
+        terminal.show(output.stdout(), conclusion.summary, conclusion.pick, conclusion.same_models)
     talk = output.stderr()
     talk.print(f"Report: {conclusion.reports[0]}", soft_wrap=True)
     if all(target["status"] in ("failed", "not measured") for target in conclusion.summary["targets"]):

@@ -8,7 +8,8 @@ from typing import Any
 from audition.bench.plan import Plan
 from audition.bench.sample import Sample
 from audition.pick.decide import MEMORY_RESOLUTION_BYTES, Pick
-from audition.report import levels
+from audition.pick.same_model import SameModel
+from audition.report import levels, same_model
 from audition.report.figures import UNKNOWN, figure, interval, marked
 from audition.report.machine import machine_lines, server_line
 from audition.report.markup import cell, code, grid
@@ -23,9 +24,14 @@ _ANSWER_LIMIT = 600
 
 
 def render(
-    plan: Plan, host: dict[str, Any], summary: dict[str, Any], samples: Sequence[Sample], pick: Pick | None
+    plan: Plan,
+    host: dict[str, Any],
+    summary: dict[str, Any],
+    samples: Sequence[Sample],
+    pick: Pick | None,
+    groups: Sequence[SameModel] = (),
 ) -> str:
-    """Return the report's text."""
+    """Return the report's text; `groups` are the models that several targets have."""
     sections = [
         f"# Benchmark report: {cell(summary['name'])}",
         _intro(plan, host, summary),
@@ -33,6 +39,7 @@ def render(
         _table(summary),
         _under_load(summary),
         _highlights(summary),
+        *(_same_model(group, summary) for group in groups),
         _guards(summary),
         _by_case(plan, summary),
         _all_metrics(summary),
@@ -227,6 +234,13 @@ def _shown_better(about: Metric, best: dict[str, Any], other: dict[str, Any]) ->
         return None
     sign = 1 if about.better == "lower" else -1
     return sign * number(best[near]) < sign * number(other[far])
+
+
+def _same_model(group: SameModel, summary: dict[str, Any]) -> str:
+    lines = [f"## {cell(same_model.title(group))}", "", *(f"- {cell(line)}." for line in same_model.lines(group))]
+    if body := same_model.matrix(group, summary):
+        lines += ["", *grid(body[0], body[1:]), "", f"{cell(same_model.MATRIX_LEGEND)}."]
+    return "\n".join(lines)
 
 
 def _guards(summary: dict[str, Any]) -> str:

@@ -35,6 +35,7 @@ class Evidence:
         probes: What the guards themselves asked before the run, by `code/step`; empty when probes were switched off.
         cases: By id.
         host: The content of `host.json`.
+        others: The measured samples of the other targets of the same model, by the target's name.
     """
 
     target: Target
@@ -45,6 +46,7 @@ class Evidence:
     settings: Settings
     probes: Mapping[str, Sample] = field(default_factory=dict)
     host: Mapping[str, Any] = field(default_factory=dict)
+    others: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -55,7 +57,7 @@ class Evidence:
         loads: Sequence[Load],
         host: Mapping[str, Any],
     ) -> Evidence:
-        """Return what a run recorded of one target; `samples` and `loads` may be those of all.
+        """Return what a run recorded of one target, and of others with its model, from the samples and loads of all.
 
         After a resume a probe may have been asked again, and the last answer counts. The load for the probes is left
         out: it is not measured.
@@ -71,6 +73,11 @@ class Evidence:
             settings=plan.settings,
             probes={sample.case: sample for sample in probes},
             host=host,
+            others={
+                other.id: [s for s in samples if s.target == other.id and s.phase == "measured"]
+                for other in plan.targets
+                if other.model == target.model and other.id != target.id
+            },
         )
 
     def step(self, code: str, step: str) -> Sample | None:
