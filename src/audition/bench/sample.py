@@ -20,7 +20,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("round", "attempt", "repeat"), (int,)),
     **dict.fromkeys(("ttft_ms", "ttfa_ms", "latency_ms", "elapsed_ms", "queue_ms"), (int, float, _NONE)),
     **dict.fromkeys(("sent_ns", "prompt_tokens", "cached_tokens", "completion_tokens"), (int, _NONE)),
-    **dict.fromkeys(("token_source", "finish_reason"), (str, _NONE)),
+    **dict.fromkeys(("token_source", "finish_reason", "prompt_sha256"), (str, _NONE)),
     **dict.fromkeys(("error", "engine_timings", "asked", "wire"), (dict, _NONE)),
     "chunk_times_ms": (list, tuple),
 }
@@ -71,6 +71,7 @@ class Sample:
         chunk_times_ms: When each non-empty piece of text came, after sent.
         token_source: Who counted the tokens; None when nobody did.
         engine_timings: The engine's own figures, for comparison only.
+        prompt_sha256: Of the tokens that the engine really fed; None where it does not tell.
         wire: What a client saw on the wire besides (`engines.protocol.Wire`); None for an engine in its own process.
     """
 
@@ -100,6 +101,7 @@ class Sample:
     text: str = ""
     reasoning: str = ""
     engine_timings: dict[str, float] | None = None
+    prompt_sha256: str | None = None
     wire: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -233,6 +235,7 @@ def measured(
         text="".join(chunk.text for chunk in texts if not chunk.reasoning),
         reasoning="".join(chunk.text for chunk in texts if chunk.reasoning),
         engine_timings=finish.engine_timings if finish else None,
+        prompt_sha256=finish.prompt_sha256 if finish else None,
         wire=None if reply.wire is None else asdict(reply.wire),
     )
 

@@ -129,7 +129,7 @@ def test_a_line_of_samples_has_these_keys() -> None:
         *("schema", "target", "case", "block", "round", "phase", "status", "error", "attempt", "sent_ns"),
         *("ttft_ms", "latency_ms", "chunk_times_ms", "prompt_tokens", "cached_tokens", "completion_tokens"),
         *("token_source", "finish_reason", "text", "reasoning", "engine_timings"),
-        *("level", "repeat", "asked", "queue_ms", "ttfa_ms", "elapsed_ms", "wire"),
+        *("level", "repeat", "asked", "queue_ms", "ttfa_ms", "elapsed_ms", "wire", "prompt_sha256"),
     }
     assert sample_of(ANSWER).to_json()["schema"] == 2
 
