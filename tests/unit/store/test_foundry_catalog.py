@@ -283,3 +283,16 @@ def test_the_reason_is_found_in_what_the_sdk_says(said: str, reason: str | None)
     assert reason is None or found == reason
     assert found.isprintable()
     assert len(found) <= 300
+
+
+@needs_tls
+def test_a_models_json_can_name_an_id(registry: FoundryService, tmp_path: Path) -> None:
+    file = tmp_path / "models.json"
+    source = "foundry:tiny-instruct-generic-cpu:2"
+    file.write_text(json.dumps({"ours": {"source": source, "format": "onnx-genai", "licence": "MIT"}}))
+    ((spec, variant),) = api.find_models([str(file)])
+    installed = api.install(spec, variant)
+    assert (installed.id, installed.source) == ("ours:onnx-genai", source)
+    file.write_text(json.dumps({"ours": {"source": "foundry:tiny", "format": "onnx-genai"}}))
+    with pytest.raises(UsageError, match="foundry:name:version"):
+        api.find_models([str(file)])
