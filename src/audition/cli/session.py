@@ -23,6 +23,7 @@ def start(
     suite: Suite,
     settings: Settings,
     *,
+    engines: Sequence[str] = (),
     servers: Sequence[dict[str, Any]] = (),
     levels: Sequence[Level] | None = None,
     out: Path | None = None,
@@ -43,6 +44,7 @@ def start(
             run = api.prepare(
                 models,
                 suite,
+                engines=engines,
                 settings=settings,
                 servers=servers,
                 levels=levels or (Level.closed(1),),

@@ -26,6 +26,7 @@ _MAX_TEMPLATE_BYTES = 2**20
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 
 _TEXTS = (".json", ".jinja", ".txt", ".model")  # `.model` is a SentencePiece tokenizer
+_PAPERS = {"readme.md", "license", "license.md", "notice"}  # what a model's terms are stands in these
 _PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".bin")
 _PROGRAMS = (".py", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".cmd", ".ps1")
 
@@ -94,7 +95,7 @@ def open_folder(path: Path, format_: str) -> Folder:
     files = []
     for name in sorted(plain):
         lower = name.lower()
-        if name in weights or lower.endswith(_TEXTS):
+        if name in weights or lower.endswith(_TEXTS) or lower in _PAPERS:
             files.append(name)
         elif lower.endswith(_PICKLES):
             left_out[name] = "may be a pickle, which can run code"

@@ -64,7 +64,7 @@ def check_folder(path: Path, format_: str | None = None) -> list[Problem]:
             return []
         folder = open_folder(path, format_)
         checks = {ONNX: _check_onnx, SAFETENSORS: _check_safetensors, OPENVINO: _check_openvino}
-        problems = [*_check_any(folder), *checks[format_](folder)]
+        problems = [*_check_download(folder), *checks[format_](folder), *_check_rest(folder)]
         if not any(problem.fatal for problem in problems):
             read_folder_header(folder)
     except ModelFileError as error:
@@ -101,8 +101,8 @@ def _no_model(path: Path) -> Problem:
     )
 
 
-def _check_any(folder: Folder) -> list[Problem]:
-    """Return what can be wrong with a folder of any format."""
+def _check_download(folder: Folder) -> list[Problem]:
+    """Return what shows that the folder did not arrive whole."""
     problems = []
     for entry in sorted(folder.path.iterdir()):
         name = one_line(entry.name)
@@ -112,7 +112,12 @@ def _check_any(folder: Folder) -> list[Problem]:
             problems.append(
                 Problem(f"{name} is a Git LFS pointer, not the file itself", "run `git lfs pull` in the folder")
             )
-    problems += [
+    return problems
+
+
+def _check_rest(folder: Folder) -> list[Problem]:
+    """Return what can be missing from a folder of any format, and what is left out of it."""
+    problems = [
         Problem(f"{one_line(name)} {reason}; it is left out", "nothing, if the model works without it", fatal=False)
         for name, reason in folder.left_out.items()
     ]

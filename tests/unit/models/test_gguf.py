@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from audition.models.gguf import GgufError, read_gguf_header
-from audition.models.header import KvFacts, ModelFileError, ModelHeader
 from audition.models.gguf_layout import FILE_TYPES, TENSOR_TYPES, Source, read_layout
+from audition.models.header import KvFacts, ModelFileError, ModelHeader
 from ggufs import Tensor, Value, array_claim, tiny_metadata, write_gguf
 
 TEMPLATE_SHA256 = hashlib.sha256(b"{{ messages }}").hexdigest()
