@@ -28,6 +28,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("BENCH_MODELS", "BENCH_ROUNDS", "BENCH_PROMPT", "PROMPT", "BENCH_MAX_TOKENS", "BENCH_TEMPERATURE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("AUDITION_DEBUG", raising=False)
+    # Nothing here may ask a public catalog.
+    monkeypatch.setenv("AUDITION_FOUNDRY_CATALOG", "http://127.0.0.1:9/asset-gallery/v1.0/models")
     # llama.cpp's threads spin while they wait; where the test machine's cores are shared, that is ten times slower.
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     return folder
@@ -42,6 +44,31 @@ def downloaded() -> Path:
         [sys.executable, "-m", "audition", "model", "download", *MODELS], env=environment, check=True, timeout=900
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def onnx_model(downloaded: Path) -> Path:
+    """SmolLM2 as a folder for ONNX Runtime GenAI, converted by the program itself and kept between sessions.
+
+    Its home is `downloaded`'s; tests that ask for it are marked `torch`, which converting needs.
+    """
+    from audition.convert import onnx
+    from audition.errors import AuditionError
+    from audition.store.known import known_models
+    from audition.store.store import Store
+
+    store = Store(downloaded / "store")
+    if "int4" not in {variant.name for variant in known_models(store)["smollm2-135m"].variants}:
+        try:
+            onnx.need_tools()
+        except AuditionError as error:
+            pytest.skip(f"{error.message}: {error.fix}")
+        environment = {**os.environ, "AUDITION_HOME": str(downloaded)}
+        command = [sys.executable, "-m", "audition", "model", "import", "smollm2-135m", "--to", "onnx-genai"]
+        subprocess.run(command, env=environment, check=True, timeout=900)
+    installed = store.find(known_models(store).resolve("smollm2-135m:int4"))
+    assert installed is not None
+    return installed.weights_path
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,10 +177,18 @@ class OneBytes(Steady):
 
 
 class PlainChat(Steady):
-    """Yields strings from `chat`, where a `Chunk` belongs."""
+    """Yields strings from `chat`."""
 
     def chat(self, messages: list[dict[str, str]], **params: Any) -> Any:
-        yield "one"
+        yield "one "
+        yield messages[-1]["content"]
+
+
+class OddChat(Steady):
+    """Yields a number from `chat`."""
+
+    def chat(self, messages: list[dict[str, str]], **params: Any) -> Any:
+        yield 1
 
 
 class Unspeakable(Steady):
@@ -209,6 +218,189 @@ class Chatty(Steady):
         print("loading, loading")
         os.write(1, b"raw bytes on descriptor 1\n")
         os.write(2, b"raw bytes on descriptor 2\n")
+
+
+class Coroutine(Steady):
+    """Is asynchronous throughout, and keeps to the loop that it was loaded in."""
+
+    async def load(self, weights_path: str) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.stopped = 0
+
+    async def generate(self, prompt: str, **params: Any) -> str:
+        assert asyncio.get_running_loop() is self.loop
+        try:
+            await asyncio.sleep(3600 if "wait" in prompt else TOKEN_S)
+        except asyncio.CancelledError:
+            self.stopped += 1
+            raise
+        return f"{prompt}, stopped {self.stopped} times"
+
+    async def unload(self) -> None:
+        assert asyncio.get_running_loop() is self.loop
+
+
+class AsyncPieces(Steady):
+    """Yields asynchronously, and puts its things away slowly."""
+
+    cleaned = True
+
+    async def generate(self, prompt: str, **params: Any) -> AsyncIterator[str]:
+        assert self.cleaned, "an earlier answer is not over"
+        self.cleaned = False
+        try:
+            for word in self.text.split():
+                await asyncio.sleep(TOKEN_S)
+                yield f"{word} "
+                if "wait" in prompt:
+                    await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(10 * TOKEN_S)
+            self.cleaned = True
+
+
+class AsyncPiecesLater(AsyncPieces):
+    """Is a coroutine that gives an async iterator."""
+
+    async def generate(self, prompt: str, **params: Any) -> AsyncIterator[str]:  # type: ignore[override]
+        return super().generate(prompt, **params)
+
+
+class Listed(Steady):
+    def generate(self, prompt: str, **params: Any) -> list[str]:
+        return ["one ", "two"]
+
+
+class Mapped(Steady):
+    def generate(self, prompt: str, **params: Any) -> Any:
+        return {"text": "one"}
+
+
+class Few(Steady):
+    """Takes nothing but what it needs."""
+
+    def generate(self, text: str, max_tokens: int = 3) -> Iterator[str]:  # type: ignore[override]
+        yield from (f"{word} " for word in self.text.split()[:max_tokens])
+
+
+class Tokens(Steady):
+    """Counts its tokens, says what it can load, and how much memory that takes."""
+
+    formats = ("gguf", "onnx-genai")
+    capabilities = ("chat", "summarise")
+
+    def generate(self, prompt: str, **params: Any) -> Iterator[str]:
+        yield from (f"{word} " for word in self.text.split()[: params["max_tokens"]])
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split())
+
+    def estimate_memory(self, weights_path: str | None, context: int) -> int:
+        return 1000 * context
+
+
+class BadTokens(Steady):
+    def count_tokens(self, text: str) -> Any:
+        raise ValueError("no tokenizer")
+
+
+class OddTokens(Steady):
+    def count_tokens(self, text: str) -> Any:
+        return 1.5
+
+
+class NeedsArguments(Steady):
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+class NoLoad:
+    def generate(self, prompt: str, **params: Any) -> str:
+        return "one"
+
+
+class Quits(Steady):
+    """Ends things in the ways that Python knows, as the prompt says."""
+
+    def load(self, weights_path: str) -> None:
+        if "quit" in weights_path:
+            sys.exit(3)
+
+    def generate(self, prompt: str, **params: Any) -> Iterator[str]:
+        yield "one "
+        if "exit" in prompt:
+            sys.exit("enough")
+        if "interrupt" in prompt:
+            raise KeyboardInterrupt
+        if "memory" in prompt:
+            raise MemoryError
+        if "deep" in prompt:
+            self.generate_deeply()
+        if "folder" in prompt:
+            os.chdir(os.sep)
+        if "stdin" in prompt:
+            sys.stdin.close()
+            os.close(0)
+        if "threads" in prompt:
+            threading.Thread(target=time.sleep, args=(3600,)).start()
+        yield "two"
+
+    def generate_deeply(self) -> None:
+        self.generate_deeply()
+
+
+class QuitsAsync(Steady):
+    async def generate(self, prompt: str, **params: Any) -> str:
+        if "exit" in prompt:
+            sys.exit("enough")
+        return "one"
+
+
+class Segfaults(Steady):
+    def generate(self, prompt: str, **params: Any) -> str:
+        import ctypes
+
+        ctypes.string_at(0)
+        return "one"
+
+
+class Floods(Steady):
+    """Writes without end, as fast as it can."""
+
+    def generate(self, prompt: str, **params: Any) -> Iterator[str]:
+        while True:
+            yield "word " * (200_000 if "wide" in prompt else 1)
+
+
+class Huge(Steady):
+    """Answers with more than the pipe takes, in one string."""
+
+    def generate(self, prompt: str, **params: Any) -> str:
+        return "\N{BLACK HEART SUIT}" * 20_000_000
+
+
+class Parents(Steady):
+    """Starts two processes, one in a session of its own, says which, and crashes when it is asked to."""
+
+    def generate(self, prompt: str, **params: Any) -> str:
+        import subprocess
+
+        sleep = [sys.executable, "-c", "import time; time.sleep(3600)"]
+        plain = subprocess.Popen(sleep)
+        apart = subprocess.Popen(sleep, start_new_session=True)
+        if "crash" in prompt:
+            print("children", plain.pid, apart.pid, flush=True)
+            os._exit(7)
+        return f"{plain.pid} {apart.pid}"
+
+
+class Forks(Steady):
+    """Has a fork of itself that holds on to the pipe, and crashes."""
+
+    def generate(self, prompt: str, **params: Any) -> str:
+        if os.fork() == 0:
+            time.sleep(3600)
+        os._exit(7)
 
 
 class Missing:
@@ -260,8 +452,10 @@ NAMES = [
     cls.__name__
     for cls in (
         *(Steady, Whole, Talks, Reveals, Counts, LoadFails, LoadCrashes, LoadHangs, LoadStarves, Crashes, Hangs),
-        *(Seizes, Endless, Dozes, CannotStop, Raises, Bytes, OneBytes, Nothing, PlainChat, Unspeakable),
-        *(Undescribable, Chatty, Missing, Parallel),
+        *(Seizes, Endless, Dozes, CannotStop, Raises, Bytes, OneBytes, Nothing, PlainChat, OddChat, Unspeakable),
+        *(Undescribable, Chatty, Missing, Parallel, Coroutine, AsyncPieces, AsyncPiecesLater, Listed, Mapped, Few),
+        *(Tokens, BadTokens, OddTokens, NeedsArguments, NoLoad, Quits, QuitsAsync, Segfaults, Floods, Huge, Parents),
+        *(Forks,),
     )
 ]
 

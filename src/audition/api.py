@@ -11,8 +11,8 @@ print(api.conclude(run).pick.sentence)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -28,31 +28,45 @@ from audition.bench.runner import Listener, Means, run_plan
 from audition.bench.sample import Load, Sample
 from audition.bench.schedule import Added, Schedule
 from audition.bench.targets import OPEN_LOOP_PARALLEL, make_server_target, make_target
-from audition.engines.host import probe
-from audition.engines.registry import engine_for
-from audition.engines.server import named_model
+from audition.engines.host import EngineProcess, probe
+from audition.engines.reference import engine_name, reference_to
+from audition.engines.registry import engine_for, formats_of, probe_log
+from audition.engines.server import find_server
 from audition.errors import AuditionError, UsageError
 from audition.jsonfile import parse_json
-from audition.models.catalog import Catalog, adhoc_spec, aliases_in, load_catalog
-from audition.models.spec import ModelSpec, Variant
+from audition.models.catalog import Catalog, adhoc_spec, aliases_in
+from audition.models.spec import ANY, Licence, ModelSpec, Variant
 from audition.paths import expanded
 from audition.quality import cases as _cases
 from audition.quality.cases import Suite
 from audition.store.blobs import Progress, no_progress
+from audition.store.foundry.catalog import catalog_spec, is_catalog_name
+from audition.store.known import known_models
+from audition.store.own import own_weights
 from audition.store.store import Installed, Store
 
 if TYPE_CHECKING:
     from audition.pick.constraints import Constraints
     from audition.pick.decide import Pick
+    from audition.pick.same_model import SameModel
+
+
+Engines = Sequence[str | type] | Mapping[str, str | type]
+"""Engines by name, adapters by their class or its place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What a run comes to."""
+    """What a run comes to.
+
+    Attributes:
+        same_models: The models that several targets have, and how these targets compare.
+    """
 
     summary: dict[str, Any]
     pick: Pick
     reports: tuple[Path, ...]
+    same_models: tuple[SameModel, ...] = ()
 
 
 class Silent:
@@ -75,42 +89,84 @@ class Silent:
 
 
 def find_model(name: str, catalog: Catalog | None = None) -> tuple[ModelSpec, Variant]:
-    """Return the catalog entry and the variant that a name stands for: an alias, `alias:quant`, or a file's path.
+    """Return the entry and the variant that a name stands for.
+
+    It is an alias, `alias:quant`, a file's or folder's path, or `foundry:name` for what Foundry Local's catalog lists.
 
     Raises:
         UsageError: Nothing has that name; the nearest ones are given.
     """
-    catalog = catalog or load_catalog()
+    if is_catalog_name(name):
+        spec = catalog_spec(name)
+        return spec, spec.variants[0]
+    catalog = known_models(Store()) if catalog is None else catalog
     looks_like_a_path = name.lower().endswith(".gguf") or "/" in name or "\\" in name
-    if name not in catalog and (looks_like_a_path or Path(name).is_file()):
+    if name not in catalog and (looks_like_a_path or Path(name).exists()):
         path = expanded(name)
-        if not path.is_file():
-            raise UsageError(f"there is no file {name}", fix="give a model's name, or the path of a .gguf file")
+        if not path.exists():
+            raise UsageError(
+                f"there is no file {name}", fix="give a model's name, or the path of a .gguf file or a model's folder"
+            )
         spec = adhoc_spec(path)
         return spec, spec.variants[0]
     variant = catalog.resolve(name)
     return catalog[variant.model], variant
 
 
-def find_models(names: Sequence[str]) -> list[tuple[ModelSpec, Variant]]:
+def find_models(names: Sequence[str], engines: Engines = ()) -> list[tuple[ModelSpec, Variant]]:
     """Return what a list of names stands for; a name that ends in `.json` is a `models.json`, all of it.
 
+    Args:
+        names: The models.
+        engines: With engines, each model comes once for each of them, in the first variant that it can run: installed
+            ones before others, then in the catalog's order. The entry's `engine` is that engine. An adapter is named
+            by its class or by `package.module:Class`; a mapping gives it a name.
+
     Raises:
-        UsageError: A name is unknown, the list is empty, or a model is named twice.
+        UsageError: A name is unknown, the list is empty, a model is named twice, or an engine can run no variant.
     """
     files = [Path(name) for name in names if name.lower().endswith(".json")]
-    catalog = load_catalog(*files)
+    store = Store()
+    catalog = known_models(store, *files)
     wanted: list[str] = []
     for name in names:
         wanted += aliases_in(Path(name)) if Path(name) in files else [name]
     found = [find_model(name, catalog) for name in wanted]
     if not found:
         raise UsageError("no model is named", fix="--models smollm2-135m,gemma-3-270m")
-    ids = [variant.id for _, variant in found]
-    twice = next((id_ for id_ in ids if ids.count(id_) > 1), None)
+    if engines:
+        pairs = [(spec, variant, name) for (spec, variant), name in zip(found, wanted, strict=True)]
+        runs = {engine: formats_of(engine) for engine in _references(engines)}
+        found = [_for_engine(store, *pair, engine, formats) for pair in pairs for engine, formats in runs.items()]
+    ids = [(variant.id, spec.engine) for spec, variant in found]
+    twice = next((id_ for id_, engine in ids if ids.count((id_, engine)) > 1), None)
     if twice is not None:
         raise UsageError(f"{twice} is named twice", fix="name each model once; --rounds repeats the measurement")
     return found
+
+
+def _references(engines: Engines) -> list[str]:
+    named = engines.items() if isinstance(engines, Mapping) else [(None, engine) for engine in engines]
+    return [reference_to(engine, name) for name, engine in named]
+
+
+def _for_engine(
+    store: Store, spec: ModelSpec, variant: Variant, name: str, engine: str, formats: tuple[str, ...] | None
+) -> tuple[ModelSpec, Variant]:
+    """Return the entry for one engine, and the variant that it is to run."""
+    candidates = (variant,) if ":" in name else spec.variants
+    able = [each for each in candidates if formats is None or each.format in (ANY, *formats)]
+    if not able:
+        runs, called = " and ".join(formats or ()), engine_name(engine)
+        convertible = any(each.format in ("gguf", "safetensors") for each in spec.variants)
+        can_convert = convertible and "onnx-genai" in (formats or ())
+        raise UsageError(
+            f"{variant.id if ':' in name else spec.alias} has no variant that {called} can run (it runs {runs})",
+            fix=f"audition model import {name} --to onnx-genai" if can_convert else f"leave {called} out of --engines",
+            code="no_such_variant",
+        )
+    here = [each for each in able if store.find(each) is not None]
+    return replace(spec, engine=engine), (here or able)[0]
 
 
 def install(
@@ -121,7 +177,60 @@ def install(
     Raises:
         AuditionError: It cannot be had, with the cause and the fix.
     """
+    if variant.format == ANY:
+        return own_weights(variant, spec.licence, progress)
     return (store or Store()).ensure(variant, spec.licence, progress)
+
+
+def import_model(
+    what: str,
+    *,
+    to: str | None = None,
+    precision: str = "int4",
+    name: str | None = None,
+    licence: str | None = None,
+    progress: Progress = no_progress,
+) -> Installed:
+    """Take a model of one's own into the store, converted first if that is asked.
+
+    Args:
+        what: The path of a `.gguf` file or of a model's folder; to convert, also the name of a model.
+        to: `onnx-genai` converts; None takes it as it is.
+        precision: Of a conversion: `int4`, `int8`, `fp16` or `fp32`.
+        name: What it shall be called, `alias` or `alias:variant`; None keeps the name it has.
+        licence: An identifier; None takes what its files or the catalog say.
+        progress: Told of every step.
+
+    Raises:
+        UsageError: There is nothing of that name, or the new name is taken.
+        AuditionError: It is no model that could be loaded, something is not installed, or the conversion failed.
+    """
+    from audition.convert import importing, onnx
+
+    store = Store()
+    terms = Licence.named(licence, source="import")
+    spec, variant = find_model(what)
+    is_path = variant.source.startswith("file:") and spec.origin == str(expanded(what))
+    if to is None:
+        if not is_path:
+            raise UsageError(
+                f"{what} is in the catalog, so there is nothing to import",
+                fix=f"audition model download {what}, or convert it: audition model import {what} --to onnx-genai",
+            )
+        return importing.import_path(store, expanded(what), name=name, licence=terms, progress=progress)
+    if to != "onnx-genai":
+        raise UsageError(f'there is no conversion to "{to}"', fix="--to onnx-genai")
+    if is_path:
+        original = importing.original_at(expanded(what), terms, progress)
+    else:
+        if ":" not in what:
+            variant = next((each for each in spec.variants if each.format in importing.CONVERTIBLE), variant)
+        if store.find(variant) is None:
+            onnx.need_tools()  # rather than after a download
+        original = importing.original_of(install(spec, variant, store, progress))
+        original = replace(original, licence=terms if licence else original.licence)
+    log = store.root.parent / "logs" / "convert.log"
+    return importing.import_onnx(store, original, precision, name=name, log=log, progress=progress)
 
 
 def load_suite(path: str | Path) -> Suite:
@@ -166,16 +275,25 @@ def make_plan(
         UsageError: The targets or the levels do not go together.
     """
     engines: dict[str, dict[str, Any]] = {}
+    references: dict[str, str] = {}
     targets: list[Target] = []
     parallel = max(level.concurrency or OPEN_LOOP_PARALLEL for level in levels)
     for spec, variant, installed in models:
         engine = engine_for(variant.format, spec.engine)
-        if engine not in engines:
-            engines[engine] = probe(engine, log or Store().root.parent / "logs" / f"probe-{engine}.log")
-        targets.append(make_target(spec, variant, installed, engine, engines[engine], context, parallel))
-    for server in servers:
-        model, entry = named_model(server)
-        targets.append(make_server_target({**server, "model": model}, entry))
+        called = engine_name(engine)
+        if references.setdefault(called, engine) != engine:
+            raise UsageError(
+                f"two engines are called {called}", fix=f"give one another name: other={references[called]}"
+            )
+        if called not in engines:
+            engines[called] = probe(engine, log or probe_log(engine))
+        target = make_target(spec, variant, installed, engine, engines[called], context, parallel)
+        targets.append(_as_its_engine_says(target, variant, installed, engine, engines[called]))
+    found_servers: dict[str, dict[str, Any]] = {}
+    for settings_ in servers:
+        server = find_server(settings_)
+        targets.append(make_server_target(server.settings, server.entry, server.identity))
+        found_servers[targets[-1].id] = server.to_json()
     check_targets(targets)
     plan = Plan(
         name=name,
@@ -190,6 +308,7 @@ def make_plan(
         "schema": 1,
         "machine": describe_machine(),
         "engines": engines,
+        "servers": found_servers,
         "models": {
             variant.id: {
                 "sha256": installed.digest,
@@ -202,10 +321,30 @@ def make_plan(
     return plan, host
 
 
-def prepare(
+def _as_its_engine_says(
+    target: Target, variant: Variant, installed: Installed, engine: str, description: dict[str, Any]
+) -> Target:
+    """Return a target with what somebody's own engine says of the memory that it will need.
+
+    Raises:
+        UsageError: It says that it cannot load such a model.
+        AuditionError: It failed at that.
+    """
+    formats = description.get("formats")
+    if formats and variant.format not in (ANY, *formats):
+        raise UsageError(f"{target.engine} does not run the format {variant.format}; it runs {', '.join(formats)}")
+    if "estimate_memory" not in description.get("offers", ()):
+        return target
+    with EngineProcess(engine, probe_log(engine)) as process:
+        needed = process.estimate_memory(installed.weights_path if installed.files else None, target.settings)
+    return target if needed is None else replace(target, memory_estimate_bytes=needed)
+
+
+def prepare(  # noqa: PLR0913 - what a person can choose
     models: Sequence[str],
     suite: Suite,
     *,
+    engines: Engines = (),
     settings: Settings | None = None,
     servers: Sequence[dict[str, Any]] = (),
     levels: Sequence[Level] = (Level.closed(1),),
@@ -216,8 +355,10 @@ def prepare(
     """Download what is missing, make the plan, and return its run directory; nothing is measured yet.
 
     Args:
-        models: Names, paths of `.gguf` files, or paths of `models.json` files.
+        models: Names, paths of `.gguf` files and of models' folders, or paths of `models.json` files.
         suite: The cases.
+        engines: Each model is measured in each of these; none takes the one that suits its format. An adapter is named
+            by its class or by `package.module:Class`; a mapping gives it a name.
         settings: None takes the defaults, with the suite's own limit of tokens.
         servers: Settings of servers (`engines.server.settings_of`).
         levels: The loads that targets are put under.
@@ -231,7 +372,7 @@ def prepare(
     settings = settings or Settings(max_tokens=suite.max_tokens or Settings().max_tokens)
     path = out or new_run_path(suite.name)
     RunDir.refuse_used(path)
-    found = find_models(models) if models or not servers else []
+    found = find_models(models, engines) if models or not servers else []
     check_design(len(found) + len(servers), settings, levels)
     installed = [(spec, variant, install(spec, variant, progress=progress)) for spec, variant in found]
     plan, host = make_plan(
@@ -247,23 +388,36 @@ def resume(run: RunDir, listener: Listener | None = None) -> RunDir:
         AuditionError: The run is in use, or a model it needs is not installed any more.
     """
     store = Store()
-    weights = {entry.digest: entry.weights_path for entry in store.installed()}
+    installed = {entry.digest: entry for entry in store.installed()}
 
-    def locate(target: Target) -> Path:
-        path = weights.get(target.digest or "")
-        if path is None:
+    def locate(target: Target) -> Path | None:
+        if target.format == ANY:
+            return _own(target)
+        entry = installed.get(target.digest or "")
+        if entry is None:
             raise AuditionError(
                 f"the weights of {target.variant} are not in the store any more",
-                fix=f"audition model download {target.model}",
+                fix=f"audition model download {target.model}, or import them again: audition model import --help",
                 code="model_not_found",
             )
-        return path
+        return entry.weights_path
 
     with EnergyMeter.open() as meter:
         power = Power(meter, None) if meter.sources else None
         means = Means(locate, power=power, calibrate=lambda host: calibrate(host, run.plan, meter))
         run_plan(run, means, listener or Silent())
     return run
+
+
+def _own(target: Target) -> Path | None:
+    if target.weights is None:
+        return None
+    path = Path(target.weights)
+    if not path.exists():
+        raise AuditionError(
+            f"the weights of {target.variant} are not at {path} any more", fix="put them back", code="model_not_found"
+        )
+    return path
 
 
 def conclude(run: RunDir, constraints: Constraints | None = None) -> Conclusion:
@@ -275,6 +429,7 @@ def conclude(run: RunDir, constraints: Constraints | None = None) -> Conclusion:
     # Not needed while something is measured, and numpy among it is large.
     from audition.pick.constraints import Constraints
     from audition.pick.decide import decide, write_pick
+    from audition.pick.same_model import same_models
     from audition.quality.scores import score_samples, write_scores
     from audition.report.write import write_reports
     from audition.summary.summarize import summarize, write_summary
@@ -285,16 +440,18 @@ def conclude(run: RunDir, constraints: Constraints | None = None) -> Conclusion:
     stopped = added[-1].reason if added and not added[-1].blocks else None
     _check_against(blocks, samples, run)
     scores = score_samples(plan, samples)
-    summary = summarize(plan, samples, run.loads(), scores, blocks=blocks, host=run.host, stopped=stopped)
+    loads, host = run.loads(), run.host
+    summary = summarize(plan, samples, loads, scores, blocks=blocks, host=host, stopped=stopped)
     pick = decide(summary, constraints or Constraints())
+    groups = tuple(same_models(plan, samples, loads, scores, host, summary))
     try:
         write_scores(run, scores)
         write_summary(run, summary)
         write_pick(run, pick)
-        reports = write_reports(run, summary, pick)
+        reports = write_reports(run, summary, pick, groups)
     except OSError as error:
         raise write_error(error, run.path) from error
-    return Conclusion(summary, pick, tuple(reports))
+    return Conclusion(summary, pick, tuple(reports), groups)
 
 
 def _check_against(blocks: Sequence[Block], samples: Sequence[Sample], run: RunDir) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from audition.engines.protocol import Reply
+from audition.engines.server import connect, find_server, settings_of
 from cli import audition, read_summary, records
 
 pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -71,3 +75,62 @@ def test_an_honest_server_is_not_accused_and_its_numbers_agree_with_its_own(serv
         assert len(sample["chunk_times_ms"]) <= sample["completion_tokens"]
     prompts_sent = {sample["asked"]["mark"] for sample in measured}
     assert len(prompts_sent) == len(measured), "every prompt was made to differ"
+
+    # Who it is, and what it holds.
+    ((id_, about),) = json.loads((out / "host.json").read_text())["servers"].items()
+    assert id_ == target["id"]
+    assert about["name"] == "llama.cpp"
+    assert about["version"]
+    assert (about["quantization"], about["context"], about["slots"]) == ("Q4_1", 2048, 2)
+    assert about["model"].endswith(".gguf") or len(about["model"]) > 10
+    assert about["package"] in (out / "benchmark_report.md").read_text()
+    peak = target["metrics"]["peak_memory"]
+    # The weights are mapped into its memory: 98 MB; everything together is far below a gigabyte.
+    assert 98e6 < peak["value"] < 1e9
+    assert peak["label"] == "Peak memory, whole server"
+
+
+def test_the_official_client_and_ours_get_the_same_text(server: str) -> None:
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{server}/v1", api_key="none", max_retries=0)
+    settings = find_server(settings_of(server)).settings
+    topics = ("a river", "bread \N{SNOWMAN}", "winter")
+
+    async def ours(messages: list[dict[str, str]], params: dict[str, Any]) -> Reply:
+        session = connect(settings)
+        try:
+            # The server keeps the prompt of the first, so that the second and the other client's are computed alike.
+            replies = [(await session.ask(messages, params, 60.0))() for _ in range(2)]
+        finally:
+            await session.close()
+        return replies[1]
+
+    requests = [
+        ([{"role": "user", "content": f"Write two sentences about {topic}."}], params)
+        for topic in topics
+        for params in (
+            {"max_tokens": 40, "temperature": 0.0, "seed": 1},
+            {"max_tokens": 24, "temperature": 0.9, "seed": 7},
+        )
+    ]
+    for messages, params in requests:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            reply = runner.run(ours(messages, params))
+        pieces, finish, usage = [], None, None
+        extra = {"stream_options": {"include_usage": True}}
+        for chunk in client.chat.completions.create(
+            model=settings["model"], messages=messages, stream=True, **params, **extra
+        ):
+            usage = chunk.usage or usage
+            for choice in chunk.choices:
+                pieces.append(choice.delta.content or "")
+                finish = choice.finish_reason or finish
+        assert reply.failure is None
+        assert reply.finish is not None
+        assert "".join(chunk.text for chunk in reply.chunks) == "".join(pieces) != ""
+        assert [chunk.text for chunk in reply.chunks] == [piece for piece in pieces if piece]
+        assert reply.finish.reason == finish
+        assert (reply.finish.prompt_tokens, reply.finish.completion_tokens) == (
+            usage.prompt_tokens,
+            usage.completion_tokens,
+        )

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audition.models.gguf import GgufError, GgufHeader, read_gguf_header
+from audition.models.gguf import GgufError, read_gguf_header
+from audition.models.header import ModelHeader
 from ggufs import HOLE, Tensor, hostile_files, tiny_metadata, write_gguf
 
 MAX_SECONDS = 1.0
@@ -25,8 +26,8 @@ def outcome(path, seconds=MAX_SECONDS):
     except GgufError as error:
         found = error
     assert time.perf_counter() - start < seconds
-    if isinstance(found, GgufHeader):
-        assert GgufHeader.from_json(json.loads(json.dumps(found.to_json()))) == found
+    if isinstance(found, ModelHeader):
+        assert ModelHeader.from_json(json.loads(json.dumps(found.to_json()))) == found
         assert found.kv_cache_bytes(4096) is None or found.kv_cache_bytes(4096) >= 0
         assert 24 <= found.data_offset <= path.stat().st_size
     return found
@@ -139,4 +140,4 @@ def test_hostile_files_take_little_memory(tmp_path):
 def test_hostile_files_are_refused_and_costly_valid_ones_read_at_once(tmp_path):
     for name, path in hostile_files(tmp_path):
         found = outcome(path, seconds=5)  # under coverage, on a slow machine
-        assert isinstance(found, GgufHeader) == name.startswith("valid"), name
+        assert isinstance(found, ModelHeader) == name.startswith("valid"), name

@@ -49,11 +49,13 @@ class Target:
     Attributes:
         id: Stable: the same variant, engine, device and settings give the same id.
         settings: What the engine is loaded with; of a server: its address, the model's name there, where the key is.
-        digest: SHA-256 of the weights; None for a server, which shows none.
+        digest: SHA-256 of the weights; of a server None, but where it shows it.
         has_chat_template: Whether the model file brings its own; None when nobody knows.
         disk_bytes: Unique bytes of the variant's files; None for a server.
         active_bytes: Bytes that one token touches: the weights that are read for it; None when nobody knows.
         memory_estimate_bytes: Weights, KV cache and working memory, from the header; None when it cannot be told.
+        adapter: The place of a person's own engine (`engines.reference`); None for a registered one.
+        weights: The path of weights that are not in the store, because only such an engine reads them.
     """
 
     id: str
@@ -72,6 +74,8 @@ class Target:
     instruct: bool | None = None
     memory_estimate_bytes: int | None = None
     active_bytes: int | None = None
+    adapter: str | None = None
+    weights: str | None = None
 
     @property
     def is_server(self) -> bool:

@@ -104,8 +104,9 @@ class RunDir:
     def host(self) -> dict[str, Any]:
         """The machine and the engines that the run was made with."""
         data = read_json(self.path / "host.json")
+        # Older runs have no servers.
         if not isinstance(data, dict) or not all(
-            isinstance(data.get(k), dict) for k in ("machine", "engines", "models")
+            isinstance(data.get(k), dict) for k in ("machine", "engines", "models", *({"servers"} & data.keys()))
         ):
             raise AuditionError(f"{self.path / 'host.json'} is damaged", fix="restore it", code="bad_run")
         return data

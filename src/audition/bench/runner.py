@@ -71,14 +71,14 @@ class Means:
     """What a run uses of its surroundings.
 
     Attributes:
-        locate: Returns the weights of a target that is no server.
+        locate: Returns the weights of a target that is no server; None where its engine brings its own.
         free_memory: Bytes that a new process could take.
         power: The open energy counters, where there are any.
         calibrate: Takes the content of `host.json` and adds what is measured of the machine itself; called once a run,
             after the probes, so that a server hears from us at once.
     """
 
-    locate: Callable[[Target], Path]
+    locate: Callable[[Target], Path | None]
     free_memory: Callable[[], int] = available_memory
     power: Power | None = None
     calibrate: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] | None = None

@@ -28,7 +28,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("round", "attempt", "repeat"), (int,)),
     **dict.fromkeys(("ttft_ms", "ttfa_ms", "latency_ms", "elapsed_ms", "queue_ms"), (int, float, _NONE)),
     **dict.fromkeys(("sent_ns", "prompt_tokens", "cached_tokens", "completion_tokens"), (int, _NONE)),
-    **dict.fromkeys(("token_source", "finish_reason"), (str, _NONE)),
+    **dict.fromkeys(("token_source", "finish_reason", "prompt_sha256"), (str, _NONE)),
     **dict.fromkeys(("error", "engine_timings", "asked", "wire"), (dict, _NONE)),
     "chunk_times_ms": (list, tuple),
 }
@@ -79,6 +79,7 @@ class Sample:
         chunk_times_ms: When each non-empty piece of text came, after sent.
         token_source: Who counted the tokens; None when nobody did.
         engine_timings: The engine's own figures, for comparison only.
+        prompt_sha256: Of the tokens that the engine really fed; None where it does not tell.
         wire: What a client saw on the wire besides (`engines.protocol.Wire`); None for an engine in its own process.
     """
 
@@ -108,6 +109,7 @@ class Sample:
     text: str = ""
     reasoning: str = ""
     engine_timings: dict[str, float] | None = None
+    prompt_sha256: str | None = None
     wire: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -162,7 +164,7 @@ class Load:
 
     Attributes:
         load_ms: What the engine took to load the weights; not the start of its process, not its import.
-        baseline: Memory of the process with the engine imported and nothing loaded.
+        baseline: Memory of the process with the engine imported and nothing loaded; of a server, as it was found.
         peak: The most seen while it loaded and answered (each figure's own maximum).
         after_unload: After the engine gave the model up, before its process ended.
         wall_s: The whole block, from the start of its process to the end of it.
@@ -170,6 +172,7 @@ class Load:
         activity: What else the machine did meanwhile (`meters.activity.Activity`).
         energy: By load level, of the measured requests (`meters.energy.Energy`); None where nothing can be read.
         gpu_memory: `peak_bytes`, `method` and `reason` (`meters.gpu_memory.GpuMemoryMeter.record`).
+        memory_reason: Why its memory is not known, in words; None where nothing is to be explained.
     """
 
     target: str
@@ -190,6 +193,7 @@ class Load:
     activity: dict[str, Any] | None = None
     energy: dict[str, dict[str, Any]] | None = None
     gpu_memory: dict[str, Any] | None = None
+    memory_reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the line of `loads.jsonl`."""
@@ -239,6 +243,7 @@ def measured(
         text="".join(chunk.text for chunk in texts if not chunk.reasoning),
         reasoning="".join(chunk.text for chunk in texts if chunk.reasoning),
         engine_timings=finish.engine_timings if finish else None,
+        prompt_sha256=finish.prompt_sha256 if finish else None,
         wire=None if reply.wire is None else asdict(reply.wire),
     )
 

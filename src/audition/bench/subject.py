@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -16,13 +15,17 @@ from audition.bench.meters.gpu_memory import GpuMemoryMeter, GpuReading
 from audition.bench.meters.memory import MemoryMeter
 from audition.bench.plan import Plan, Target
 from audition.bench.sample import Memory
+from audition.engines.endpoint.local import is_loopback, server_process
 from audition.engines.host import EngineProcess
 from audition.engines.protocol import Session
-from audition.engines.server import connect
+from audition.engines.server import connect, load
 from audition.errors import AuditionError
 
 # A CUDA program that computes on the CPU still keeps some buffers on the GPU, and one on the GPU some weights off it.
 _NONE_OF_IT, _MOST_OF_IT = 0.05, 0.5
+# A server is timed in this very process: its memory is read seldom enough not to be in the way.
+_SERVER_INTERVAL_S = 0.1
+_KEEPS = "a server keeps its model"
 
 
 class Subject(ABC):
@@ -63,7 +66,7 @@ class Subject(ABC):
 class EngineSubject(Subject):
     """A model in an engine process."""
 
-    def __init__(self, target: Target, weights: Path, log: Path, free_memory: Callable[[], int]) -> None:
+    def __init__(self, target: Target, weights: Path | None, log: Path, free_memory: Callable[[], int]) -> None:
         super().__init__()
         self._target = target
         self._weights = weights
@@ -77,7 +80,7 @@ class EngineSubject(Subject):
         """Start the process and load the model."""
         need_memory([self._target], self._free_memory())
         self._gpu_meter = gpu_meter = GpuMemoryMeter()
-        self._engine = engine = EngineProcess(self._target.engine, self._log)
+        self._engine = engine = EngineProcess(self._target.adapter or self._target.engine, self._log)
         self._meter = MemoryMeter(engine.pid)
         gpu_meter.watch(engine.pid)
         before = gpu_meter.now()
@@ -112,41 +115,75 @@ class EngineSubject(Subject):
 
 
 class ServerSubject(Subject):
-    """A server: it is there already, so nothing is loaded, and nothing is known of its memory."""
+    """A server: it is there already. Where it runs on this machine, its memory is read, with all that it holds."""
 
     def __init__(self, target: Target, plan: Plan) -> None:
         super().__init__()
         widest = max((level.concurrency or 1 for level in plan.levels), default=1)
+        self._target = target
         self._connections = widest
         self._url = str(target.settings["url"])
         self._server = connect(target.settings, stream=plan.settings.stream, connections=widest)
+        self._process: int | str | None = None
+        self._meter: MemoryMeter | None = None
+        self._gpu_meter: GpuMemoryMeter | None = None
 
     async def open(self) -> None:
-        """Open the connections, before any timer runs."""
+        """Have the model loaded where the server can be told to, and open the connections, before any timer runs."""
         self.session = self._server
+        await self._server.open(1)
+        process = self._find_process()
+        if isinstance(process, int):
+            self._meter = MemoryMeter(process, _SERVER_INTERVAL_S)
+            self._gpu_meter = GpuMemoryMeter()
+            self._gpu_meter.watch(process)
+            self.facts["baseline"] = baseline = _if_alive(self._meter.now())
+            self.facts["memory_reason"] = _KEEPS if baseline else "the server's process cannot be looked at"
+        else:
+            self.facts["memory_reason"] = process
+            self.facts["gpu_memory"] = {"peak_bytes": None, "method": None, "reason": process}
+        if (load_ms := await load(self._server, self._target.settings)) is not None:
+            self.facts["load_ms"] = load_ms
         await self._server.open(self._connections)
 
     async def unload(self) -> None:
         """Nothing is ours to unload."""
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and read its memory for the last time."""
         await self._server.close()
+        if self._meter is not None:
+            # A model may have come in a new process: it is in the peak, however short the block was.
+            self._meter.now(whole=True)
+            self._meter.close()
+            self.facts["peak"] = _if_alive(self._meter.peak)
+        if self._gpu_meter is not None:
+            self._gpu_meter.now()
+            self._gpu_meter.close()
+            record = self._gpu_meter.record()
+            # What the devices' use grew by says nothing where the model was there before.
+            unknown = {"peak_bytes": None, "method": None, "reason": record["reason"]}
+            self.facts["gpu_memory"] = record if record["method"] == "process" else unknown
         await super().close()
 
     def pids(self) -> list[int] | None:
         """Return the process that listens at the address, when it is this machine's; None when it cannot be seen."""
-        parts = urlsplit(self._url)
-        if not is_loopback(parts.hostname or ""):
+        if not is_loopback(urlsplit(self._url).hostname or ""):
             return []
-        return listening(parts.port or (443 if parts.scheme == "https" else 80))
+        process = self._find_process()
+        return [process] if isinstance(process, int) else None
+
+    def _find_process(self) -> int | str:
+        if self._process is None:
+            self._process = server_process(self._url)
+        return self._process
 
 
 def make_subject(
     plan: Plan,
     target: Target,
     log: Path,
-    locate: Callable[[Target], Path],
+    locate: Callable[[Target], Path | None],
     free_memory: Callable[[], int] = available_memory,
 ) -> Subject:
     """Return the subject for a target, not yet open."""
@@ -197,26 +234,6 @@ def need_memory(targets: Iterable[Target], free: int) -> None:
             fix="close other programs, or choose a smaller variant or a smaller --context",
             code="insufficient_memory",
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def listening(port: int) -> list[int] | None:
-    """Return the processes that listen on a port of this machine; None when the system does not tell."""
-    import psutil
-
-    try:
-        connections = psutil.net_connections(kind="tcp")
-    except (psutil.Error, OSError):
-        return None
-    at_port = [c for c in connections if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port]
-    return sorted({c.pid for c in at_port if c.pid is not None}) or None
 
 
 def _if_alive(memory: Memory | None) -> Memory | None:

@@ -6,9 +6,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from audition.bench.plan import SERVER, Target, target_id
+from audition.engines.endpoint.identify import Identity, count
+from audition.engines.reference import Reference
 from audition.engines.server import ENGINE
-from audition.models.gguf import GgufHeader, read_gguf_header
-from audition.models.spec import ModelSpec, Variant
+from audition.models.gguf import read_gguf_header
+from audition.models.header import ModelHeader
+from audition.models.spec import ANY, ModelSpec, Variant
 from audition.store.store import Installed
 
 DEFAULT_CONTEXT = 4096
@@ -33,7 +36,7 @@ def make_target(
         spec: The model's catalog entry.
         variant: Which of its variants.
         installed: Its files and facts.
-        engine: The engine's name.
+        engine: The engine's name, or the reference to an adapter.
         description: What the engine says about itself, for the device.
         context: Tokens; None takes 4096, or less where the model was trained for less.
         parallel: The most requests that will be under way at once.
@@ -48,55 +51,62 @@ def make_target(
     if parallel > 1:
         settings["parallel"] = parallel
     device = str(description.get("device", "cpu"))
+    reference = Reference.parse(engine)
+    name = engine if reference is None else reference.name
+    own = variant.format == ANY
     return Target(
-        id=target_id(variant.id, engine, device, settings, default),
+        id=target_id(variant.id, name, device, settings, default),
         model=spec.alias,
         variant=variant.id,
         format=installed.format,
         quantization=installed.quantization,
-        engine=engine,
+        engine=name,
         device=device,
         settings=settings,
-        digest=installed.digest,
+        digest=installed.digest if installed.files else None,
         licence=installed.licence.id,
         licence_class=str(installed.licence.cls),
-        disk_bytes=installed.disk_bytes,
-        has_chat_template=header.has_chat_template,
+        disk_bytes=installed.disk_bytes if installed.files else None,
+        has_chat_template=None if own else header.has_chat_template,
         instruct=spec.instruct,
         memory_estimate_bytes=estimate_memory(installed.disk_bytes, header, settings["context"] * parallel),
         active_bytes=header.token_bytes,
+        adapter=None if reference is None else str(reference),
+        weights=str(installed.weights_path) if own and installed.files else None,
     )
 
 
-def make_server_target(settings: dict[str, Any], entry: dict[str, Any]) -> Target:
+def make_server_target(settings: dict[str, Any], entry: dict[str, Any], identity: Identity | None = None) -> Target:
     """Return the target that a server is.
 
     Args:
         settings: `url`, `model`, and where the key is.
         entry: What the server's list says of the model; anything may be missing.
+        identity: What its own routes say; None where nobody asked.
     """
+    identity = identity or Identity()
     address = urlsplit(settings["url"])
-    context = entry.get("context_length") or entry.get("max_model_len")
-    known = {"context": context} if isinstance(context, int) and 0 < context < 10**9 else {}
-    device = entry.get("device")
+    context = identity.context or count(entry.get("context_length")) or count(entry.get("max_model_len"))
+    known = {"context": context} if context else {}
+    device = entry.get("device") or identity.device
     name = f"{settings['model']}@{address.netloc}"
     return Target(
         id=f"{name}/{ENGINE}",
         model=settings["model"],
         variant=name,
         format=SERVER,
-        quantization=None,
+        quantization=identity.quantization,
         engine=ENGINE,
         device=device.lower()[:40] if isinstance(device, str) and device else "unknown",
         settings={**settings, **known},
-        digest=None,
+        digest=identity.digest,
         licence=None,
         licence_class="unknown",
         disk_bytes=None,
     )
 
 
-def estimate_memory(weights_bytes: int, header: GgufHeader, context: int) -> int | None:
+def estimate_memory(weights_bytes: int, header: ModelHeader, context: int) -> int | None:
     """Return the bytes a load will need: weights + KV cache + working memory; None when the header lacks the facts."""
     kv = header.kv_cache_bytes(context)
     return None if kv is None else weights_bytes + kv + WORKING_MEMORY_BYTES

@@ -14,11 +14,14 @@ from audition.cli.numbers import Number
     "--models",
     envvar="BENCH_MODELS",
     metavar="A,B|FILE",
-    help="Models by name, paths of .gguf files, or a models.json, comma separated.",
+    help="Models by name, paths of .gguf files and folders, or a models.json, comma separated.",
 )
+@click.option("--engines", metavar="A,B",
+              help="Measure each model in each of these, such as ortgenai.  [default: by its format]")  # fmt: skip
 @click.option(
     "--endpoint", "endpoints", multiple=True, metavar="URL[#MODEL]",
-    help="A server with an OpenAI-compatible API (http:// and /v1 may be left out), and its model; repeatable.",
+    help="A server with an OpenAI-compatible API (http:// and /v1 may be left out), and its model; repeatable. "
+    "`foundry`, `ollama`, `lmstudio`, `llama-server` and `vllm` stand for where those listen.",
 )  # fmt: skip
 @click.option("--key-env", metavar="NAME", help="The environment variable that holds the servers' key.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="The file that holds the servers' key.")
@@ -64,6 +67,7 @@ from audition.cli.numbers import Number
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def bench(
     models: str | None,
+    engines: str | None,
     endpoints: tuple[str, ...],
     key_env: str | None,
     key_file: Path | None,
@@ -117,6 +121,9 @@ def bench(
         session.go_on(RunDir.open(resume), as_json=as_json)
         return
     names = [name.strip() for name in (models or "").split(",") if name.strip()]
+    chosen = [name.strip() for name in (engines or "").split(",") if name.strip()]
+    if chosen and not names:
+        raise UsageError("--engines is for models, and none is named", fix="--models smollm2-135m")
     if not names and not endpoints:
         raise UsageError("no model is named", fix="--models smollm2-135m,gemma-3-270m (see `audition model list`)")
     for option, value in (("--key-env", key_env), ("--key-file", key_file), ("--ca-file", ca_file)):
@@ -142,4 +149,14 @@ def bench(
         power_watts=power_watts,
     )
     levels = patterns.parse_levels(concurrency, rate, duration)
-    session.start(names, suite, settings, servers=servers, levels=levels, out=out, context=context, as_json=as_json)
+    session.start(
+        names,
+        suite,
+        settings,
+        engines=chosen,
+        servers=servers,
+        levels=levels,
+        out=out,
+        context=context,
+        as_json=as_json,
+    )

@@ -1,4 +1,4 @@
-"""`audition model`: list, look at, download, verify and remove models."""
+"""`audition model`: list, look at, download, import, verify and remove models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from audition.cli.importing import import_
 
 if TYPE_CHECKING:
     from audition.models.spec import ModelSpec, Variant
@@ -18,34 +20,46 @@ _NOT_YET = "hf: this version cannot download from Hugging Face yet; name a .gguf
 
 @click.group()
 def model() -> None:
-    """List, download, verify and remove models."""
+    """List, download, import, verify and remove models."""
+
+
+model.add_command(import_)
 
 
 @model.command("list")
 @click.option("--downloaded", is_flag=True, help="Only what is on this disk.")
+@click.option("--source", type=click.Choice(["foundry"]), help="List Foundry Local's own catalog instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def list_(downloaded: bool, as_json: bool) -> None:
+def list_(downloaded: bool, source: str | None, as_json: bool) -> None:
     """List the catalog, and what of it is on this disk."""
+    if source == "foundry":
+        from audition.cli.foundry import list_foundry
+
+        list_foundry(downloaded=downloaded, as_json=as_json)
+        return
     from rich.table import Table
     from rich.text import Text
 
     from audition.cli import output
-    from audition.models.catalog import load_catalog
     from audition.report.figures import UNKNOWN, size
+    from audition.store.known import known_models
     from audition.store.store import Store
 
     store = Store()
-    entries = [(spec, variant, store.find(variant)) for spec in load_catalog().values() for variant in spec.variants]
+    entries = [
+        (spec, variant, store.find(variant)) for spec in known_models(store).values() for variant in spec.variants
+    ]
     known = {found.manifest for _, _, found in entries if found}
     rows = [_facts(spec, variant, found) for spec, variant, found in entries if found or not downloaded]
     rows += [_facts(None, None, found) for found in store.installed() if found.manifest not in known]
     if as_json:
         output.print_json(rows)
         return
-    table = Table("Model", "Downloaded", "Size", "Parameters", "Licence", "From", header_style="bold")
+    table = Table("Model", "Format", "Downloaded", "Size", "Parameters", "Licence", "From", header_style="bold")
     for row in rows:
         cells = (
             row["id"],
+            row["format"],
             "yes" if row["downloaded"] else "no",
             size(row["size"]) if row["size"] else UNKNOWN,
             f"{row['parameters'] / 1e6:,.0f} M" if row["parameters"] else UNKNOWN,
@@ -122,7 +136,9 @@ def verify(names: tuple[str, ...]) -> None:
         for problem in problems:
             bad = True
             output.stderr().print(f"error: {entry.id}: {problem}", soft_wrap=True)
-            output.stderr().print(f"  fix: audition model rm {entry.id} && audition model download {entry.id}")
+            imported = entry.source.startswith("import:")
+            again = "; then import it again" if imported else f" && audition model download {entry.id}"
+            output.stderr().print(f"  fix: audition model rm {entry.id}{again}")
         if not problems:
             output.stdout().print(f"{entry.id} is intact")
     if bad:
@@ -204,4 +220,5 @@ def _facts(spec: ModelSpec | None, variant: Variant | None, found: Installed | N
         "sha256": found.digest if found else None,
         "path": str(found.weights_path) if found else None,
         "installed_at": found.installed_at if found else None,
+        "provenance": found.provenance if found else None,
     }

@@ -52,6 +52,16 @@ def say_problems(problems: list[str]) -> None:
         console.print(f"note: and {len(problems) - 5} more like these")
 
 
+def say_servers(host: dict[str, Any]) -> None:
+    """Say who the servers of a run are, and which of their models a name was taken for."""
+    from audition.report.machine import server_line
+    from audition.text import one_line
+
+    console = stderr()
+    for id_, about in host.get("servers", {}).items():
+        console.print(f"{one_line(id_)}: {one_line(server_line(about), 500)}", soft_wrap=True)
+
+
 @contextmanager
 def download_progress() -> Iterator[Progress]:
     """Show downloads: a bar on a terminal, a plain line every few seconds elsewhere."""

@@ -39,7 +39,7 @@ def report(run: str, explain: str | None, as_json: bool) -> None:
     if as_json:
         output.print_json(conclusion.summary)
         return
-    terminal.show(output.stdout(), conclusion.summary, conclusion.pick)
+    terminal.show(output.stdout(), conclusion.summary, conclusion.pick, conclusion.same_models)
     for path in conclusion.reports:
         output.stderr().print(f"Written: {path}", soft_wrap=True)
 

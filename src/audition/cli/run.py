@@ -41,8 +41,8 @@ def run(
 ) -> None:
     """Chat with a model, or answer one prompt.
 
-    MODEL is a model's name or the path of a .gguf file; it is downloaded when it is not here. The answer goes to
-    standard output as it is written, everything else to standard error.
+    MODEL is a model's name, or the path of a .gguf file or a model's folder; it is downloaded when it is not here. The
+    answer goes to standard output as it is written, everything else to standard error.
     """
     from audition.cli import output
     from audition.engines.host import EngineProcess
@@ -69,7 +69,7 @@ def run(
         _chat(process, messages, params)
 
 
-def _ready(name: str, context: int | None) -> tuple[str, Path, dict[str, Any], Path]:
+def _ready(name: str, context: int | None) -> tuple[str, Path | None, dict[str, Any], Path]:
     """Return engine, weights, settings and log of a model, downloaded if need be and known to fit into memory."""
     from audition import api
     from audition.bench.machine import available_memory
@@ -87,7 +87,7 @@ def _ready(name: str, context: int | None) -> tuple[str, Path, dict[str, Any], P
     need_memory([target], available_memory())
     log = home() / "logs" / "run.log"
     log.unlink(missing_ok=True)
-    return engine, installed.weights_path, target.settings, log
+    return engine, installed.weights_path if installed.files else None, target.settings, log
 
 
 def _answer(process: EngineProcess, messages: list[dict[str, str]], params: dict[str, Any]) -> Reply:

@@ -24,6 +24,7 @@ def start(
     suite: Suite,
     settings: Settings,
     *,
+    engines: Sequence[str] = (),
     servers: Sequence[dict[str, Any]] = (),
     levels: Sequence[Level] | None = None,
     out: Path | None = None,
@@ -44,6 +45,7 @@ def start(
             run = api.prepare(
                 models,
                 suite,
+                engines=engines,
                 settings=settings,
                 servers=servers,
                 levels=levels or (Level.closed(1),),
@@ -51,6 +53,7 @@ def start(
                 context=context,
                 progress=downloads,
             )
+        output.say_servers(run.host)
         on_start(run)
         api.resume(run, progress)
     except KeyboardInterrupt:
@@ -89,7 +92,7 @@ def _show(run: RunDir, *, as_json: bool) -> None:
     else:
         from audition.report import terminal
 
-        terminal.show(output.stdout(), conclusion.summary, conclusion.pick)
+        terminal.show(output.stdout(), conclusion.summary, conclusion.pick, conclusion.same_models)
     talk = output.stderr()
     talk.print(f"Report: {conclusion.reports[0]}", soft_wrap=True)
     if all(target["status"] in ("failed", "not measured") for target in conclusion.summary["targets"]):

@@ -7,26 +7,34 @@ When the parent goes away, however it went, the pipe closes and this process end
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import gc
-import inspect
 import os
 import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from audition.engines import wire
-from audition.engines.protocol import Chunk, Finish
+from audition.engines.adapter import AnyEngine
+from audition.engines.protocol import Chunk, EngineError, Finish
+from audition.engines.reference import Reference
 from audition.errors import AuditionError
+
+_LONGEST_MESSAGE = 2000
+"""Characters of what an exception says."""
 
 
 def main() -> None:
     """Serve the parent until its pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    faulthandler.enable()  # where a crash of native code happened is in the log too
     _forbid_core_dumps()
     _die_with_the_parent()
     requests, replies = _take_over_standard_streams()
@@ -73,6 +81,16 @@ def _die_with_the_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
+def _return_freed_memory() -> None:
+    """Have the C library give the system what was freed: glibc keeps it, and it would look like the engine's leak."""
+    if sys.platform == "linux":
+        import ctypes
+
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)
+
+
 def _read(requests: BinaryIO, operations: queue.SimpleQueue[dict[str, Any]], child: _Child) -> None:
     try:
         while (message := wire.receive(requests)) is not None:
@@ -87,8 +105,15 @@ def _read(requests: BinaryIO, operations: queue.SimpleQueue[dict[str, Any]], chi
                     continue
             operations.put(message)
     finally:
-        # The parent is gone. Native code may hold the main thread, so this does not ask it.
-        os._exit(0)
+        _end()
+
+
+def _end() -> None:
+    """End this process and what the engine has started; native code may hold the main thread, so it is not asked."""
+    with contextlib.suppress(OSError):
+        if sys.platform != "win32" and os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 class _Request:
@@ -107,14 +132,20 @@ class _Child:
     def __init__(self, replies: BinaryIO) -> None:
         self._replies = replies
         self._sending = threading.Lock()
-        self._engine: Any = None
+        self._adapter: AnyEngine | None = None
         self._log: Path | None = None
         self._under_way: dict[int, _Request] = {}
 
     @property
     def is_concurrent(self) -> bool:
         """Whether the engine says that it can answer several requests at once; else they wait for one another."""
-        return bool(getattr(self._engine, "concurrent", False))
+        return self._adapter is not None and self._adapter.is_concurrent
+
+    @property
+    def _engine(self) -> AnyEngine:
+        if self._adapter is None:
+            raise EngineError("no engine was opened", code="engine_error")
+        return self._adapter
 
     def arrived(self, number: int) -> _Request:
         """Note a request, so that it can be cancelled; return it."""
@@ -135,7 +166,7 @@ class _Child:
             message["say"] = lambda text: self._send(number, text)
         try:
             answer = getattr(self, f"_{operation}")(**message)
-        except Exception as error:  # noqa: BLE001 - an adapter may raise anything; it is reported by name
+        except BaseException as error:  # noqa: BLE001 - an adapter may raise anything, `sys.exit` is that too
             answer = {"error": _failure(error)}
         self._under_way.pop(number, None)
         try:
@@ -151,36 +182,34 @@ class _Child:
             wire.send(self._replies, {"id": number, **answer})
 
     def _open(self, engine: str, log: str) -> dict[str, Any]:
-        from audition.engines.registry import find_engine
-
         start = time.perf_counter_ns()
-        self._log = Path(log)
-        self._engine = find_engine(engine).load()()
-        describe = getattr(self._engine, "describe", None)
-        return {"import_ms": _ms_since(start), "describe": describe() if describe else {}}
+        self._log = Path(log).absolute()  # an adapter may go to another folder
+        self._adapter = adapter = _opened(engine)
+        return {"import_ms": _ms_since(start), "describe": adapter.describe()}
 
-    def _load(self, weights_path: str, settings: dict[str, Any]) -> dict[str, Any]:
+    def _estimate(self, weights_path: str | None, settings: dict[str, Any]) -> dict[str, Any]:
+        return {"bytes": self._engine.estimate_memory(weights_path, settings)}
+
+    def _load(self, weights_path: str | None, settings: dict[str, Any]) -> dict[str, Any]:
         log_start = self._log.stat().st_size if self._log is not None and self._log.exists() else 0
         start = time.perf_counter_ns()
         try:
-            self._engine.load(weights_path, **_accepted(self._engine.load, settings))
+            self._engine.load(weights_path, settings)
         except AuditionError as error:
             raise AuditionError(self._explained(error.message, log_start), code=error.code) from error
         except (MemoryError, ImportError):
             raise
-        except Exception as error:
+        except BaseException as error:  # `sys.exit` in an adapter is a failure of its own too
+            traceback.print_exc()
             raise AuditionError(f"{type(error).__name__}: {error}", code="load_failed") from error
-        load_ms = _ms_since(start)
-        device = getattr(self._engine, "device", None)
-        return {"load_ms": load_ms, "device": device if isinstance(device, str) else None}
+        return {"load_ms": _ms_since(start), "device": self._engine.device}
 
     def _explained(self, message: str, log_start: int) -> str:
         """Return the reason from what the engine has logged since, where it can read one, else the message as it is."""
-        explain = getattr(self._engine, "explain_failure", None)
-        if explain is None or self._log is None:
+        if self._log is None or not self._engine.explains:
             return message
         try:
-            reason = explain(_logged_since(log_start, self._log))
+            reason = self._engine.explain_failure(_logged_since(log_start, self._log))
         except OSError:
             return message
         return str(reason) if reason else message
@@ -196,42 +225,39 @@ class _Child:
         """Answer one request. Text is timestamped as it comes and sent only at the end, unless `stream` is asked."""
         chunks: list[Chunk] = []
         finish: Finish | None = None
-        error: dict[str, Any] | None = None
+        problem: BaseException | None = None
         sent_ns = request.queued_ns or time.perf_counter_ns()
-        answer = _answer(self._engine, messages, params)
+        answer = self._engine.answer(messages, params, request.cancelled)
         try:
             for item in answer:
                 if isinstance(item, Finish):
                     finish = item
                     break
-                if not isinstance(item, Chunk) or not isinstance(item.text, str):
-                    raise TypeError(f"chat must give Chunk and Finish with text in str, not {item!r:.80}")
                 chunks.append(item)
                 if stream:
                     say({"text": item.text, "reasoning": item.reasoning})
                 if request.cancelled.is_set():
                     break
-        except Exception as problem:  # noqa: BLE001 - as in serve; the text so far is kept
-            error = _failure(problem)
+        except BaseException as error:  # noqa: BLE001 - as in serve; the text so far is kept
+            problem = error
         end_ns = time.perf_counter_ns()
         try:
             answer.close()
-        except Exception as problem:  # noqa: BLE001 - as above
-            error = error or _failure(problem)
+        except BaseException as error:  # noqa: BLE001 - as above
+            problem = problem or error
         return {
             "sent_ns": sent_ns,
             "end_ns": finish.at_ns if finish and finish.at_ns else end_ns,
             "chunks": [[chunk.at_ns, chunk.reasoning, chunk.text] for chunk in chunks],
             "finish": None if finish is None else {name: getattr(finish, name) for name in Finish.__slots__},
             "cancelled": request.cancelled.is_set(),
-            "failure": error,
+            "failure": None if problem is None else _failure(problem),
         }
 
     def _unload(self) -> dict[str, Any]:
-        unload = getattr(self._engine, "unload", None)
-        if unload is not None:
-            unload()
+        self._engine.unload()
         gc.collect()
+        _return_freed_memory()
         return {}
 
 
@@ -249,7 +275,35 @@ def _logged_since(start: int, log: Path) -> str:
         return stream.read().decode("utf-8", errors="replace")
 
 
-def _failure(error: Exception) -> dict[str, str | None]:
+def _opened(engine: str) -> AnyEngine:
+    """Import an engine and make it.
+
+    Raises:
+        EngineError: A reference leads nowhere.
+    """
+    from audition.engines.registry import find_engine
+
+    reference = Reference.parse(engine)
+    if reference is not None and reference.folder is not None:
+        sys.path.append(reference.folder)  # last: a file there must not stand in for an installed package
+    point = find_engine(engine)
+    try:
+        made = point.load()()
+    except ModuleNotFoundError as error:
+        if reference is None or not f"{reference.module}.".startswith(f"{error.name}."):
+            raise
+        where = f"in {reference.folder}, nor installed" if reference.folder else "installed"
+        raise EngineError(f"there is no module {error.name} {where}", code="engine_unavailable") from error
+    except AttributeError as error:
+        module = sys.modules.get(point.module)
+        if module is None or hasattr(module, str(point.attr).partition(".")[0]):
+            raise
+        file = getattr(module, "__file__", point.module)
+        raise EngineError(f"there is no {point.attr} in {file}", code="engine_unavailable") from error
+    return AnyEngine(made, f"{point.dist.name} {point.dist.version}" if point.dist else None)
+
+
+def _failure(error: BaseException) -> dict[str, str | None]:
     """Return what the parent is told of an exception."""
     if isinstance(error, AuditionError):
         return {"code": error.code, "message": error.message, "fix": error.fix}
@@ -257,32 +311,9 @@ def _failure(error: Exception) -> dict[str, str | None]:
         return {"code": "engine_unavailable", "message": f"a package is missing: {error.name or error}", "fix": None}
     if isinstance(error, MemoryError):
         return {"code": "insufficient_memory", "message": "the engine ran out of memory", "fix": None}
-    return {"code": "engine_error", "message": f"{type(error).__name__}: {error}", "fix": None}
-
-
-def _answer(
-    engine: Any, messages: list[dict[str, str]], params: dict[str, Any]
-) -> Generator[Chunk | Finish, None, None]:
-    """Return what the engine yields for these messages, in one shape for every kind of adapter."""
-    if hasattr(engine, "chat"):
-        yield from engine.chat(messages, **params)
-        return
-    # An adapter with only `generate` takes one string: it is given the conversation's text, without a template.
-    result = engine.generate("\n\n".join(message["content"] for message in messages), **params)
-    for text in result if isinstance(result, Iterable) and not isinstance(result, str | bytes) else [result]:
-        if not isinstance(text, str):
-            raise TypeError(f"generate must give str, not {type(text).__name__}")
-        yield Chunk(text, time.perf_counter_ns())
-    yield Finish(None, time.perf_counter_ns())
-
-
-def _accepted(function: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that a function has parameters for: `load(weights_path)` alone is a complete adapter."""
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return settings
-    names = {parameter.name for parameter in parameters}
-    return {name: value for name, value in settings.items() if name in names}
+    # Where it happened is in the log, for whoever wrote the engine.
+    traceback.print_exception(error)
+    return {"code": "engine_error", "message": f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE], "fix": None}
 
 
 def _ms_since(start_ns: int) -> float:

@@ -14,11 +14,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 from audition.engines import wire
 from audition.engines.protocol import Chunk, EngineDied, EngineError, Finish, Reply
+from audition.engines.reference import Reference, engine_name
 from audition.store.blobs import disk_error
+
+if TYPE_CHECKING:
+    import psutil
 
 OPEN_TIMEOUT_S = 120.0
 LOAD_TIMEOUT_S = 900.0
@@ -30,7 +34,7 @@ _ENVIRONMENT = frozenset(
     {
         *("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
         *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "APPDATA", "LOCALAPPDATA", "USERPROFILE"),
-        *("PROGRAMDATA", "VIRTUAL_ENV"),
+        *("PROGRAMDATA", "VIRTUAL_ENV", "AUDITION_HOME"),
     }
 )
 _ENVIRONMENT_PREFIXES = (
@@ -58,19 +62,20 @@ class EngineProcess:
     Requests have numbers, so that several can be under way; `ask` is a `protocol.Session`'s, `chat` waits.
     """
 
-    def __init__(self, engine: str, log: Path) -> None:
+    def __init__(self, engine: str, log: Path, open_timeout_s: float = OPEN_TIMEOUT_S) -> None:
         """Start the process and import the engine in it.
 
         Args:
-            engine: A registered engine's name.
+            engine: A registered engine's name, or a `Reference` to an adapter.
             log: Where everything that the engine prints goes.
+            open_timeout_s: How long the import may take.
 
         Raises:
             EngineError: The engine cannot be imported here.
             EngineDied: The process ended or hung while it started.
             AuditionError: The log cannot be written.
         """
-        self.engine = engine
+        self.engine = engine_name(engine)
         self._log_path = log
         start = time.perf_counter_ns()
         try:
@@ -84,17 +89,21 @@ class EngineProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,
-                env=_child_environment(),
+                env=child_environment(),
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                # A group of its own: what an adapter starts ends with it. Windows has no such groups.
+                process_group=None if sys.platform == "win32" else 0,
             )
         self._pipe = cast(BinaryIO, self._process.stdin)
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Callable[[Answer], None]] = {}
         self._lock = threading.Lock()
         self._ended = False
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
         threading.Thread(target=self._read, args=(cast(BinaryIO, self._process.stdout),), daemon=True).start()
         try:
-            answer = self._ask({"op": "open", "engine": engine, "log": str(log)}, OPEN_TIMEOUT_S)
+            answer = self._ask({"op": "open", "engine": engine, "log": str(log)}, open_timeout_s)
         except BaseException:
             self.close()
             raise
@@ -107,17 +116,32 @@ class EngineProcess:
         """The process's id, for the meters that watch it from outside."""
         return self._process.pid
 
-    def load(self, weights_path: Path, settings: dict[str, Any], timeout_s: float = LOAD_TIMEOUT_S) -> float:
+    def load(self, weights_path: Path | None, settings: dict[str, Any], timeout_s: float = LOAD_TIMEOUT_S) -> float:
         """Load a model; return the milliseconds that the engine took. `device` then says where it runs.
+
+        Args:
+            weights_path: The file or folder; None for an adapter that brings its own.
+            settings: What it is loaded with; the engine gets those that it takes.
+            timeout_s: After this the process is ended.
 
         Raises:
             EngineError: The engine refused the file.
             EngineDied: The process crashed, or was ended because it did not answer in time.
         """
-        message = {"op": "load", "weights_path": str(weights_path), "settings": settings}
-        answer = self._ask(message, timeout_s)
+        answer = self._ask(_with_weights("load", weights_path, settings), timeout_s)
         self.device: str | None = answer["device"]
         return float(answer["load_ms"])
+
+    def estimate_memory(self, weights_path: Path | None, settings: dict[str, Any]) -> int | None:
+        """Return the bytes that the engine itself expects a load to need; None where it does not say.
+
+        Raises:
+            EngineError: It failed at that.
+            EngineDied: The process crashed or hung.
+        """
+        answer = self._ask(_with_weights("estimate", weights_path, settings), OPEN_TIMEOUT_S)
+        needed: int | None = answer["bytes"]
+        return needed
 
     def chat(
         self,
@@ -200,14 +224,35 @@ class EngineProcess:
         self._ask({"op": "unload"}, timeout_s)
 
     def close(self) -> None:
-        """End the process and wait until it is gone."""
+        """End the process, and those that it started, and wait until it is gone."""
+        descendants = _descendants(self._process)
         with contextlib.suppress(OSError):
             self._pipe.close()
         try:
-            self._process.wait(timeout=2)
+            self._wait(2)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._kill()
+        for descendant in descendants:
+            with contextlib.suppress(Exception):  # psutil's: it is gone
+                descendant.kill()
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._wait(None)
+
+    def _wait(self, timeout_s: float | None) -> int:
+        """Wait for the end of the process and of those that it left behind; return its status."""
+        self._watcher.join(timeout_s)
+        if self._watcher.is_alive():
+            raise subprocess.TimeoutExpired(self._process.args, timeout_s or 0.0)
+        return int(self._process.returncode)
+
+    def _watch(self) -> None:
+        """End what the process left behind, at once: a child that it forked would keep the pipe open, and itself."""
+        self._process.wait()
+        if sys.platform != "win32":
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def __enter__(self) -> Self:
         return self
@@ -298,8 +343,7 @@ class EngineProcess:
 
     def _hung(self, what: str, timeout_s: float) -> EngineDied:
         """End the process and return why."""
-        self._process.kill()
-        self._process.wait()
+        self._kill()
         return EngineDied(
             f"{self.engine} {what} within {timeout_s:.0f} s and was ended",
             fix=f"its log: {self._log_path}",
@@ -333,14 +377,30 @@ class EngineProcess:
     def _crashed(self) -> EngineDied:
         """Return why nothing comes from the process any more, once it has ended."""
         try:
-            what = _ended(self._process.wait(timeout=5))
+            what = _ended(self._wait(5))
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._kill()
             what = "closed its pipe and was ended"
         return EngineDied(
             f"the process of {self.engine} {what}", fix=f"its log: {self._log_path}", code="engine_crashed"
         )
+
+
+def _with_weights(operation: str, weights_path: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
+    path = None if weights_path is None else str(weights_path)
+    return {"op": operation, "weights_path": path, "settings": settings}
+
+
+def _descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return the processes below an engine's: one that made a session of its own is not in the group."""
+    import psutil
+
+    if process.poll() is not None:
+        return []
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def _chat(messages: list[dict[str, str]], params: dict[str, Any], *, stream: bool) -> dict[str, Any]:
@@ -367,17 +427,17 @@ def _ended(status: int) -> str:
     return f"was ended by {name}{hint}"
 
 
-def probe(engine: str, log: Path) -> dict[str, Any]:
+def probe(engine: str, log: Path, timeout_s: float = OPEN_TIMEOUT_S) -> dict[str, Any]:
     """Return what an engine says about itself, or raise why it cannot be used here.
 
     Raises:
         EngineError: A package is missing; the fix installs it.
     """
     try:
-        with EngineProcess(engine, log) as process:
+        with EngineProcess(engine, log, timeout_s) as process:
             return process.description
     except EngineError as error:
-        if error.code != "engine_unavailable":
+        if error.code != "engine_unavailable" or Reference.parse(engine) is not None:
             raise
         raise EngineError(
             f"the engine {engine} is not installed here ({error.message})",
@@ -386,7 +446,8 @@ def probe(engine: str, log: Path) -> dict[str, Any]:
         ) from error
 
 
-def _child_environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
+    """Return what a child process gets of this environment."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -6,28 +6,44 @@ no CORS, no web page and no slot inspection; only its health route answers stran
 
 from __future__ import annotations
 
-import queue
+import hashlib
+import http.client
+import json
 import re
 import secrets
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
+from audition.engines.native import called_back
 from audition.engines.protocol import Chunk, EngineError, Finish
+from audition.engines.tokens import SAMPLING, check_messages, prompt_sha256, seed_for
 
 _CODES = {
     "exceed_context_size_error": "context_length_exceeded",
     "invalid_request_error": "invalid_request",
 }
-_RANDOM_SEED = -1
+# Nothing but the temperature touches the model's distribution, whatever the defaults and the file's own wishes are.
+_SAMPLING = {
+    "samplers": ["temperature"],
+    "top_k": SAMPLING["top_k"],
+    "top_p": SAMPLING["top_p"],
+    "min_p": SAMPLING["min_p"],
+    "repeat_penalty": SAMPLING["repetition_penalty"],
+    "mirostat": 0,
+    "dynatemp_range": 0.0,
+}
+_PROMPTS = 1024
+"""Prompts whose hash is kept."""
 _REFUSAL = "error loading model: "
 
 
 class LlamaCpp:
     """One model in llama.cpp."""
 
+    formats = ("gguf",)
     requires = "xllamacpp"
     concurrent = True
 
@@ -36,6 +52,8 @@ class LlamaCpp:
 
         self._library = xllamacpp
         self._server: Any = None
+        self._key = secrets.token_hex(32)
+        self._prompts: dict[bytes, tuple[int, str]] = {}
 
     @property
     def device(self) -> str | None:
@@ -59,6 +77,7 @@ class LlamaCpp:
             "system_info": self._library.get_system_info().strip(" |"),
             "device": accelerators[0] if accelerators else "cpu",
             "devices": devices,
+            "sampling": SAMPLING,
         }
 
     def load(self, weights_path: str, *, context: int, parallel: int = 1) -> None:
@@ -83,7 +102,7 @@ class LlamaCpp:
         params.cache_ram_mib = 0
         params.ctx_shift = False
         params.hostnames = ["127.0.0.1"]
-        params.api_keys = [secrets.token_hex(32)]
+        params.api_keys = [self._key]
         params.cors_origins = ""
         params.cors_credentials = False
         params.ui = False
@@ -111,51 +130,80 @@ class LlamaCpp:
         Raises:
             EngineError: The request was refused, for instance because it does not fit into the context.
         """
+        check_messages(messages)
         request = {
             "messages": messages,
             "max_tokens": max_tokens,
             "temperature": temperature,
-            "seed": _RANDOM_SEED if seed is None else seed,
+            "seed": seed_for(seed),
+            **_SAMPLING,
             "cache_prompt": False,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        events: queue.SimpleQueue[tuple[int, dict[str, Any] | BaseException | None]] = queue.SimpleQueue()
-        stopped = threading.Event()
-
-        def on_event(event: dict[str, Any]) -> bool:
-            events.put((time.perf_counter_ns(), event))
-            return stopped.is_set()
-
-        def generate() -> None:
-            try:
-                self._server.handle_chat_completions(request, on_event)
-                events.put((time.perf_counter_ns(), None))
-            except BaseException as error:  # noqa: BLE001 - carried to the caller's thread and raised there
-                events.put((time.perf_counter_ns(), error))
-
-        worker = threading.Thread(target=generate, name="llama.cpp", daemon=True)
-        worker.start()
+        server = self._server
+        if server is None:
+            raise EngineError("no model is loaded", code="engine_error")
+        events: Generator[tuple[int, dict[str, Any]], None, None] = called_back(
+            lambda call: server.handle_chat_completions(request, call)
+        )
         finish = Finish(None, 0)
         try:
-            while True:
-                at_ns, event = events.get()
-                if event is None:
-                    break
-                if isinstance(event, BaseException):
-                    raise EngineError(f"llama.cpp failed: {event}", code="engine_error") from event
+            for at_ns, event in events:
                 if "error" in event:
                     raise _refusal(event["error"])
                 yield from _chunks(event, at_ns)
                 finish = _finish(event, at_ns, finish)
-            yield finish
+        except EngineError:
+            raise
+        except Exception as error:
+            raise EngineError(f"llama.cpp failed: {error}", code="engine_error") from error
         finally:
-            stopped.set()
-            worker.join()
+            events.close()
+        yield replace(finish, prompt_sha256=self._prompt_sha256(messages, finish.prompt_tokens))
+
+    def _prompt_sha256(self, messages: list[dict[str, str]], fed: int | None) -> str | None:
+        """Return the hash of the tokens that these messages are to the model; None if that cannot be told.
+
+        Its own routes are asked, with the key: the package has no function for it. That takes 2 ms, and the times of
+        this request are taken by now.
+
+        Args:
+            messages: What was asked.
+            fed: How many tokens llama.cpp says they were: a prompt of another length is not the one that was fed.
+        """
+        key = hashlib.sha256(json.dumps(messages).encode("ascii")).digest()
+        if key not in self._prompts:
+            if len(self._prompts) >= _PROMPTS:
+                self._prompts.clear()
+            tokens = self._tokens(messages)
+            self._prompts[key] = (len(tokens), prompt_sha256(tokens))
+        count, sha256 = self._prompts[key]
+        return sha256 if count == fed else None
+
+    def _tokens(self, messages: list[dict[str, str]]) -> list[int]:
+        try:
+            prompt = self._post("/apply-template", {"messages": messages})["prompt"]
+            # As the chat route does it: with the special tokens that the model's file asks for.
+            text = {"content": prompt, "add_special": True, "parse_special": True}
+            return [int(token) for token in self._post("/tokenize", text)["tokens"]]
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+            return []
+
+    def _post(self, route: str, body: dict[str, Any]) -> Any:
+        address = urlsplit(self._server.listening_address)
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
+        try:
+            headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+            connection.request("POST", route, json.dumps(body), headers)
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
 
     def unload(self) -> None:
         """Free the model."""
         self._server = None
+        self._prompts.clear()
 
 
 def _accelerators(devices: list[dict[str, Any]]) -> list[str]:

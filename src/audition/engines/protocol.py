@@ -1,13 +1,13 @@
 """The engine protocol: what executes a variant, and what it yields while it does.
 
 Only two methods are required of an adapter: `load(weights_path)` and `generate(prompt, **params)`, where `generate`
-returns a string or an iterator of strings. An engine that knows more (chat templates, token counts, its own
-timestamps) offers `chat` instead, and yields `Chunk` and `Finish`.
+returns a string or an iterator of strings, asynchronous or not. An engine that knows more (chat templates, token
+counts, its own timestamps) offers `chat` instead, and yields `Chunk` and `Finish`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -37,6 +37,7 @@ class Finish:
         at_ns: When the stream ended.
         token_source: Who counted: `usage` (the engine's own report), `tokenizer`, or `chunks`.
         engine_timings: The engine's own figures, kept for comparison and never mixed with ours.
+        prompt_sha256: Of the tokens that were really fed (`tokens.prompt_sha256`): the same tokens, the same hash.
     """
 
     reason: str | None
@@ -46,6 +47,7 @@ class Finish:
     completion_tokens: int | None = None
     token_source: str | None = None
     engine_timings: dict[str, float] | None = None
+    prompt_sha256: str | None = None
 
 
 NOT_STREAMED = "not_streamed"
@@ -124,14 +126,20 @@ class Session(Protocol):
 
 @runtime_checkable
 class Adapter(Protocol):
-    """The least an adapter has to offer."""
+    """The least an adapter has to offer.
+
+    Optional besides, in `docs/adapters.md`: `chat(messages, **params)`, `unload()`, `count_tokens(text)`, `describe()`,
+    `estimate_memory(weights_path, **settings)`, `formats`, `capabilities`, `concurrent`, `device`.
+    """
 
     def load(self, weights_path: str) -> None:
-        """Make the model ready to generate."""
+        """Make the model ready to generate; the path is None where the adapter brings its own weights."""
         ...
 
-    def generate(self, prompt: str, **params: Any) -> str | Iterator[str]:
-        """Generate text; `params` holds `max_tokens`, `temperature` and `seed`."""
+    def generate(
+        self, prompt: str, **params: Any
+    ) -> str | Iterable[str] | AsyncIterable[str] | Awaitable[str | Iterable[str] | AsyncIterable[str]]:
+        """Generate text; `params` holds those of `max_tokens`, `temperature` and `seed` that it has parameters for."""
         ...
 
 
@@ -140,7 +148,9 @@ class ChatEngine(Protocol):
 
     Optional besides: `unload()`, `describe() -> dict` (versions, devices), `explain_failure(log: str) -> str | None`,
     `concurrent = True` (several requests may be under way, in threads; `load` then takes `parallel`, how many),
-    `device` (where the loaded model runs).
+    `device` (where the loaded model runs). Of the class, so that they are read before anything heavy is imported:
+    `formats` (what it can load: `gguf`, `onnx-genai`, `openvino`, `safetensors`; absent means any) and `requires` (the
+    package that it comes with).
     """
 
     def load(self, weights_path: str, *, context: int) -> None:

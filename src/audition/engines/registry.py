@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
+from audition.engines.reference import Reference, engine_name
 from audition.errors import UsageError, nearest
+from audition.models.spec import ANY
+from audition.paths import home
 
 GROUP = "audition.engines.v1"
 
 # Which engine runs a format when nobody names one.
-_DEFAULT = {"gguf": "llamacpp"}
+_DEFAULT = {"gguf": "llamacpp", "onnx-genai": "ortgenai", "openvino": "openvino", "safetensors": "transformers"}
 
 
 def engine_names() -> list[str]:
@@ -21,21 +26,80 @@ def engine_for(format_: str, asked: str | None = None) -> str:
     """Return the engine to run a format with: the one asked for, else the format's default.
 
     Raises:
-        UsageError: No such engine, or nothing runs the format.
+        UsageError: No such engine, or nothing runs the format, or the engine that is asked for does not.
     """
-    name = asked or _DEFAULT.get(format_)
-    if name is None:
-        raise UsageError(f"no engine here runs the format {format_}")
-    find_engine(name)
-    return name
+    if asked is None:
+        name = _DEFAULT.get(format_)
+        if name is None:
+            raise UsageError(f"no engine here runs the format {format_}")
+        return find_engine(name).name
+    # What an adapter can load is asked later, in a process of its own.
+    formats = formats_of(asked) if _is_ours(find_engine(asked)) else None
+    if formats is not None and format_ == ANY:
+        raise UsageError(
+            f"{asked} needs a model to run, and its entry names none", fix='add "source": "file:path/to/model.gguf"'
+        )
+    if formats is not None and format_ not in formats:
+        able = [name for name in engine_names() if format_ in (_formats(name) or ())]
+        raise UsageError(
+            f"{asked} does not run the format {format_}; it runs {', '.join(formats)}",
+            fix=f"--engines {able[0]}" if able else None,
+        )
+    return asked
+
+
+def formats_of(name: str) -> tuple[str, ...] | None:
+    """Return the formats that an engine can load; None where it says nothing, and is given any.
+
+    The module of an engine of ours is imported, its package is not; an adapter's is imported in a process of its own.
+
+    Raises:
+        UsageError: There is no such engine, or its module cannot be imported.
+        AuditionError: An adapter cannot be imported, in its process.
+    """
+    point = find_engine(name)
+    if not _is_ours(point):
+        from audition.engines.host import probe
+
+        formats = probe(name, probe_log(name)).get("formats")
+        return None if not formats else tuple(formats)
+    try:
+        formats = getattr(point.load(), "formats", None)
+    except Exception as error:  # an adapter may raise anything
+        raise UsageError(
+            f"the engine {name} cannot be imported: {type(error).__name__}: {error}", code="engine_unavailable"
+        ) from error
+    return None if formats is None else tuple(formats)
+
+
+def probe_log(name: str) -> Path:
+    """Return where an engine's process prints while it is asked about itself."""
+    return home() / "logs" / f"probe-{re.sub(r'[^A-Za-z0-9._-]+', '-', engine_name(name))[:80]}.log"
+
+
+def _is_ours(point: EntryPoint) -> bool:
+    return point.value.startswith("audition.engines.")
+
+
+def _formats(name: str) -> tuple[str, ...] | None:
+    """Return the same of an engine of ours; None for others, and for one that is broken: it was not asked for."""
+    if not _is_ours(find_engine(name)):
+        return None
+    try:
+        return formats_of(name)
+    except UsageError:
+        return None
 
 
 def find_engine(name: str) -> EntryPoint:
-    """Return the entry point of an engine, not yet loaded.
+    """Return the entry point of an engine, not yet loaded; of a `Reference`, one that nobody registered.
 
     Raises:
         UsageError: No engine has that name; the nearest is given.
     """
+    reference = Reference.parse(name)
+    if reference is not None:
+        return EntryPoint(reference.name, reference.value, GROUP)
     for point in entry_points(group=GROUP):
         if point.name == name:
             return point

@@ -1,11 +1,14 @@
-"""Reaching a server: its address, its model's name there, and the key that stays out of every file."""
+"""Reaching a server: its address, who it is, its model's name there, and the key that stays out of every file."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from audition.engines.protocol import EngineError
 from audition.errors import UsageError
@@ -13,9 +16,15 @@ from audition.paths import expanded
 from audition.text import one_line
 
 if TYPE_CHECKING:
+    from audition.engines.endpoint.identify import Identity
     from audition.engines.endpoint.session import EndpointSession
 
 ENGINE = "endpoint"
+
+_LIST_TIMEOUT_S = 10.0
+"""Foundry Local takes more than four seconds to list its models where its catalog cannot be reached."""
+
+_T = TypeVar("_T")
 
 _FIXES = {
     "connection_refused": "start the server, or check the address",
@@ -31,70 +40,175 @@ def settings_of(
 ) -> dict[str, Any]:
     """Return the settings of a server that a person names as `URL` or `URL#MODEL`; `model` is "" when none is named.
 
-    The key itself is never among them: they are written into the run.
+    `foundry`, `ollama`, `lmstudio`, `llama-server` and `vllm` stand for where those listen. The key itself is never
+    among the settings: they are written into the run.
 
     Raises:
-        UsageError: The address is none, or the key is not where it is said to be.
+        UsageError: The address is none, no Foundry Local is found, or the key is not where it is said to be.
     """
+    from audition.engines.endpoint import local
     from audition.engines.endpoint.address import normalised
 
     url, _, model = text.partition("#")
-    settings: dict[str, Any] = {"url": normalised(url.strip()), "model": model.strip()}
+    url = url.strip()
+    settings: dict[str, Any] = {"url": normalised(local.address_of(url) or url), "model": model.strip()}
     places = {"key_env": key_env, "key_file": key_file, "ca_file": ca_file}
     settings |= {name: str(place) for name, place in places.items() if place is not None}
     read_key(settings.get("key_env"), settings.get("key_file"))
     return settings
 
 
-def list_models(settings: dict[str, Any], timeout_s: float = 5.0) -> list[dict[str, Any]]:
-    """Return what a server lists as its models.
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server as it was found, before a run.
 
-    Raises:
-        EngineError: It cannot be reached, or shows no list.
+    Attributes:
+        settings: Those that were given, with the model as the server calls it; of Foundry Local with its `api`.
+        entry: What its list says of the model; anything may be missing.
+        identity: Who it is.
+        notes: What a person should know of it, in sentences without full stops.
+        load_ms: What loading the model took; None where it was loaded already, or cannot be told to.
     """
 
-    async def ask() -> list[dict[str, Any]]:
-        session = connect({"model": "", **settings})
-        try:
-            return await session.models(timeout_s)
-        finally:
-            await session.close()
+    settings: dict[str, Any]
+    entry: dict[str, Any]
+    identity: Identity
+    notes: tuple[str, ...] = ()
+    load_ms: float | None = None
 
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(ask())
+    def to_json(self) -> dict[str, Any]:
+        """Return the record of `host.json`."""
+        return {**self.identity.to_json(), "load_ms": self.load_ms, "notes": list(self.notes)}
 
 
-def named_model(settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the model that is to be asked, and what the server's list says of it.
+def find_server(settings: dict[str, Any]) -> Server:
+    """Find out who a server is and which of its models is meant; Foundry Local is made to load it.
 
     A server that shows no list is asked all the same when the model is named; what is wrong with it will show then.
 
     Raises:
-        EngineError: No model is named, and there is no list to take it from.
+        EngineError: No model is named, and there is no list to take it from; or the model cannot be loaded.
         UsageError: No model is named, and the server has none, or several; or the address leads to no list.
     """
-    name = settings["model"]
+    return _run(_find(settings))
+
+
+def local_servers(timeout_s: float = 1.0) -> dict[str, Identity]:
+    """Return who answers at the usual servers' addresses, by address; within `timeout_s`.
+
+    Those are on this machine, but for Foundry Local's, which `FOUNDRY_LOCAL_ENDPOINT` sets.
+    """
+    from audition.engines.endpoint import local
+    from audition.engines.endpoint.address import normalised
+
+    urls = list(local.USUAL.values())
+    if foundry := os.environ.get(local.FOUNDRY_VARIABLE, "").strip():
+        with contextlib.suppress(UsageError):
+            urls.append(normalised(foundry))
+
+    async def ask() -> list[Identity | None]:
+        return await asyncio.gather(*(_look(url, timeout_s) for url in urls))
+
+    return {url: found for url, found in zip(urls, _run(ask()), strict=True) if found is not None}
+
+
+async def _look(url: str, timeout_s: float) -> Identity | None:
+    from audition.engines.endpoint.identify import identify
+
+    session = connect({"url": url, "model": ""})
     try:
-        listed = list_models(settings)
-    except EngineError as error:
-        if name:
-            return name, {}
-        fix = _FIXES.get(error.code, f"name the model: --endpoint '{settings['url']}#MODEL'")
-        if error.code == "not_found":
-            # Somebody answers, but not at this path: the command is wrong.
-            message = f"{settings['url']}/models is not there: {error.message}"
-            raise UsageError(message, fix=fix, code=error.code) from error
-        raise EngineError(error.message, fix=fix, code=error.code) from error
-    if name:
-        return name, next((entry for entry in listed if entry["id"] == name), {})
+        async with asyncio.timeout(timeout_s):
+            return await identify(session, "", await session.models(timeout_s), timeout_s)
+    except (EngineError, TimeoutError):
+        return None
+    finally:
+        await session.close()
+
+
+async def _find(settings: dict[str, Any]) -> Server:
+    from audition.engines.endpoint.identify import FOUNDRY, Identity, identify, match
+
+    session = connect(settings)
+    try:
+        try:
+            listed = await session.models(_LIST_TIMEOUT_S)
+        except EngineError as error:
+            if settings["model"]:
+                return Server(settings, {}, Identity())
+            fix = _FIXES.get(error.code, f"name the model: --endpoint '{settings['url']}#MODEL'")
+            if error.code == "not_found":
+                # Somebody answers, but not at this path: the command is wrong.
+                message = f"{settings['url']}/models is not there: {error.message}"
+                raise UsageError(message, fix=fix, code=error.code) from error
+            raise EngineError(error.message, fix=fix, code=error.code) from error
+        asked = settings["model"] or _only_model(settings["url"], listed)
+        model = match(asked, [entry["id"] for entry in listed]) or asked
+        identity = await identify(session, model, listed)
+        if identity.name == FOUNDRY:
+            return await _find_in_foundry(session, {**settings, "model": asked}, listed, identity)
+        notes = [_taken(asked, model)] if model != asked else []
+        entry = next((entry for entry in listed if entry["id"] == model), {})
+        return Server({**settings, "model": model}, entry, identity, tuple(notes))
+    finally:
+        await session.close()
+
+
+async def _find_in_foundry(
+    session: EndpointSession, settings: dict[str, Any], listed: Sequence[dict[str, Any]], identity: Identity
+) -> Server:
+    from dataclasses import replace
+
+    from audition.engines.endpoint.foundry_rest import make_ready
+
+    asked = settings["model"]
+    ready = await make_ready(session, str(identity.api), asked, listed)
+    notes = [_taken(asked, ready.id)] if ready.id != asked else []
+    if ready.load_ms is not None:
+        notes.append(f"Foundry Local loaded {one_line(ready.id)} in {ready.load_ms / 1e3:.1f} s, and keeps it")
+    settings = {**settings, "model": ready.id, "api": identity.api}
+    entry = next((entry for entry in listed if entry["id"] == ready.id), {})
+    identity = replace(identity, model=one_line(ready.id, 100), device=ready.device)
+    return Server(settings, entry, identity, tuple(notes), ready.load_ms)
+
+
+def _taken(asked: str, model: str) -> str:
+    return f'"{one_line(asked)}" is "{one_line(model)}" there'
+
+
+def _only_model(url: str, listed: Sequence[dict[str, Any]]) -> str:
     ids = [one_line(entry["id"]) for entry in listed]
     if len(ids) != 1:
         known = f"it has {', '.join(ids[:10])}" if ids else "it lists none"
         raise UsageError(
-            f"no model is named for {settings['url']}, and {known}",
-            fix=f"--endpoint '{settings['url']}#{ids[0] if ids else 'MODEL'}'",
+            f"no model is named for {url}, and {known}", fix=f"--endpoint '{url}#{ids[0] if ids else 'MODEL'}'"
         )
-    return listed[0]["id"], listed[0]
+    return str(listed[0]["id"])
+
+
+async def load(session: EndpointSession, settings: dict[str, Any]) -> float | None:
+    """Have a server load its model where it has a route for that; a server may have dropped it since the last block.
+
+    Returns:
+        The milliseconds that it took; None where nothing was loaded.
+
+    Raises:
+        EngineError: It cannot load the model, or has it no more.
+    """
+    if "api" not in settings:
+        return None
+    from audition.engines.endpoint.foundry_rest import make_ready
+
+    listed = [{"id": settings["model"]}]
+    try:
+        ready = await make_ready(session, settings["api"], settings["model"], listed)
+    except UsageError as error:
+        raise EngineError(error.message, fix=error.fix, code=error.code) from error
+    return ready.load_ms
+
+
+def _run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(coroutine)
 
 
 def connect(settings: dict[str, Any], *, stream: bool = True, connections: int = 1) -> EndpointSession:

@@ -16,16 +16,21 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, mo
 
 from audition.errors import UsageError, nearest
 from audition.jsonfile import parse_json, read_json, validate
-from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant, VariantFile
+from audition.models.folder import GGUF, format_of
+from audition.models.spec import ANY, OWN, Licence, LicenceClass, ModelSpec, Variant, VariantFile
 from audition.paths import expanded, user_models_file
 
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_SOURCE = re.compile(r"pypi:[A-Za-z0-9._-]+==[A-Za-z0-9._+!-]+|file:.+|hf:[^/\s]+/\S+", re.DOTALL)
+_SOURCE = re.compile(
+    r"pypi:[A-Za-z0-9._-]+==[A-Za-z0-9._+!-]+|file:.+|hf:[^/\s]+/\S+|foundry:[A-Za-z0-9][A-Za-z0-9._-]{0,99}:\d{1,9}",
+    re.DOTALL,
+)
 
 
 def _known_source(source: str) -> str:
     if not _SOURCE.fullmatch(source):
-        raise ValueError(f'"{source}" is no source: write pypi:package==version, file:path or hf:owner/repo')
+        known = "pypi:package==version, file:path, hf:owner/repo or foundry:name:version"
+        raise ValueError(f'"{source}" is no source: write {known}')
     return source
 
 
@@ -34,9 +39,9 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$")]
 Source = Annotated[
     str,
     AfterValidator(_known_source),
-    Field(description="`pypi:package==version`, `file:path`, `hf:owner/repo`"),
+    Field(description="`pypi:package==version`, `file:path`, `hf:owner/repo`, `foundry:name:version`"),
 ]
-Format = Literal["gguf"]
+Format = Literal["gguf", "onnx-genai", "safetensors", "openvino"]
 Count = Annotated[int, Field(gt=0, lt=2**63)]
 
 
@@ -75,7 +80,12 @@ class ModelEntry(BaseModel):
     capabilities: list[str] = Field(default_factory=list)
     licence: str | None = Field(None, description="an SPDX identifier or the publisher's own, such as `gemma`")
     licence_class: LicenceClass | None = Field(None, description="overrides the class read from `licence`")
-    engine: str | None = None
+    engine: str | None = Field(
+        None, max_length=4000, description="a registered engine, or an adapter's `package.module:Class`"
+    )
+    weights: str | None = Field(
+        None, min_length=1, description="a path that only `engine` reads, instead of a source; it is not copied"
+    )
     source: Source | None = None
     format: Format = "gguf"
     quantization: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,40}$")
@@ -87,6 +97,10 @@ class ModelEntry(BaseModel):
     def _one_way_to_say_it(self) -> ModelEntry:
         if self.source and self.variants:
             raise ValueError("give either source or variants, not both")
+        if self.weights and (self.source or self.variants):
+            raise ValueError("give either source or weights, not both")
+        if self.sha256 and self.format != GGUF:
+            raise ValueError("sha256 is of one file, and this format is a folder of them")
         names = [(variant.quantization or variant.format).lower() for variant in self.variants]
         if len(set(names)) < len(names):
             raise ValueError("two variants have the same quantization, so no name could tell them apart")
@@ -171,13 +185,34 @@ def aliases_in(path: Path) -> list[str]:
 
 
 def adhoc_spec(path: Path) -> ModelSpec:
-    """Return an entry for a model file that a person named by its path."""
-    alias = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.").lower() or "model"
+    """Return an entry for a model's file or folder that a person named by its path."""
+    alias = alias_of(path)
+    format_ = format_of(path) or GGUF
     # Not by way of `ModelEntry`: a file's name need not be valid text.
-    variant = Variant(alias[:100], "gguf", None, f"file:{path.absolute()}", (VariantFile(path.name),))
+    files = (VariantFile(path.name),) if format_ == GGUF else ()
+    variant = Variant(alias, format_, None, f"file:{path.absolute()}", files)
     return ModelSpec(
-        alias=alias[:100], licence=Licence.named(None, source="models.json"), variants=(variant,), origin=str(path)
+        alias=alias, licence=Licence.named(None, source="models.json"), variants=(variant,), origin=str(path)
     )
+
+
+def alias_of(path: Path) -> str:
+    """Return the name that a model's file or folder gets when nobody gives it one."""
+    name = path.name if path.is_dir() else path.stem
+    return (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._").lower() or "model")[:100]
+
+
+def check_alias(alias: str) -> str:
+    """Return a model's name that a person chose.
+
+    Raises:
+        UsageError: It has a character that names cannot have.
+    """
+    if not _ALIAS.fullmatch(alias):
+        raise UsageError(
+            f'"{alias}" cannot be a model\'s name', fix="use letters, digits, dots, dashes and underscores"
+        )
+    return alias
 
 
 def _checked(data: Any, name: str, path: Path | None) -> dict[str, dict[str, Any]]:
@@ -194,10 +229,14 @@ def _checked(data: Any, name: str, path: Path | None) -> dict[str, dict[str, Any
     out = {alias: entry.model_dump(exclude_unset=True) for alias, entry in entries.items()}
     if path is not None:
         for fields in out.values():
+            # Relative to the catalog file, so that a project can be moved as a whole.
+            if fields.get("weights"):
+                fields["weights"] = str(path.absolute().parent / expanded(fields["weights"]))
+            if ":" in (fields.get("engine") or "") and "@" not in fields["engine"]:
+                fields["engine"] += f"@{path.absolute().parent}"
             for holder in [fields, *fields.get("variants", [])]:
                 source = holder.get("source", "")
                 if source.startswith("file:"):
-                    # Relative to the catalog file, so that a project can be moved as a whole.
                     located = path.absolute().parent / expanded(source.removeprefix("file:"))
                     holder["source"] = f"file:{located}"
     return out
@@ -205,8 +244,8 @@ def _checked(data: Any, name: str, path: Path | None) -> dict[str, dict[str, Any
 
 def _overridden(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Lay one entry over another: a new source replaces every artifact of the old one."""
-    artifact = {"source", "variants", "quantization", "format", "size_mb", "sha256"}
-    if "source" in above or "variants" in above:
+    artifact = {"source", "weights", "variants", "quantization", "format", "size_mb", "sha256"}
+    if artifact & {"source", "weights", "variants"} & set(above):
         below = {key: value for key, value in below.items() if key not in artifact}
     if "licence" in above:
         below = {key: value for key, value in below.items() if key != "licence_class"}
@@ -218,13 +257,15 @@ def _spec(alias: str, fields: dict[str, Any], origin: str, licensor: str | None)
     licence = Licence.named(entry.licence, source=licensor or "models.json")
     if entry.licence_class is not None:
         licence = Licence(licence.id, entry.licence_class, licence.source)
-    if not entry.source and not entry.variants:
+    if not entry.source and not entry.variants and not entry.engine:
         raise UsageError(f'{origin}: "{alias}" has no source', fix='add "source": "file:path/to/model.gguf"')
     if entry.source:
         file = _single_file(entry)
         variants: tuple[Variant, ...] = (
             Variant(alias, entry.format, entry.quantization, entry.source, file, entry.size_mb),
         )
+    elif not entry.variants:
+        variants = (Variant(alias, ANY, entry.quantization, f"{OWN}:{entry.weights or ''}", (), entry.size_mb),)
     else:
         variants = tuple(
             Variant(
@@ -253,7 +294,7 @@ def _spec(alias: str, fields: dict[str, Any], origin: str, licensor: str | None)
 
 
 def _single_file(entry: ModelEntry) -> tuple[VariantFile, ...]:
-    """Return the one file of a `file:` source; other sources name their files themselves."""
-    if entry.source and entry.source.startswith("file:"):
+    """Return the one file of a `file:` source that is no folder; other sources name their files themselves."""
+    if entry.format == GGUF and entry.source and entry.source.startswith("file:"):
         return (VariantFile(Path(entry.source.removeprefix("file:")).name, None, entry.sha256),)
     return ()

@@ -3,136 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import stat
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from audition.models.gguf_layout import FILE_TYPES, GgufError, Metadata, Source, Tensors, read_layout
+from audition.models.header import KvFacts, ModelHeader
 from audition.text import printable
 
-__all__ = ["GgufError", "GgufHeader", "KvFacts", "read_gguf_header"]
+__all__ = ["GgufError", "read_gguf_header"]
 
 _MAX_TEMPLATE_BYTES = 2**20
 _FILE_TYPE_GUESSED = 1024  # a flag that llama.cpp adds to a file type
 
 
-@dataclass(frozen=True, slots=True)
-class KvFacts:
-    """What decides the size of the key-value cache, as the file states it; a tuple has a number per layer."""
-
-    block_count: int | None = None
-    head_count: int | tuple[int, ...] | None = None
-    head_count_kv: int | tuple[int, ...] | None = None
-    key_length: int | None = None
-    value_length: int | None = None
-    embedding_length: int | None = None
-    sliding_window: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GgufHeader:
-    """The facts in the header of a GGUF file.
-
-    Attributes:
-        version: Of the GGUF format, 2 or 3.
-        architecture: `general.architecture`, such as `llama`.
-        name: `general.name` as one printable line of at most 200 characters.
-        licence: `general.license`, likewise.
-        parameters: The exact number of elements in all tensors; None when there are no tensors.
-        quantization: The name of `general.file_type`, such as `Q4_K_M`; without it, the tensor type with the
-            most bytes.
-        context_length: The longest context that the model was trained for.
-        has_chat_template: Whether the file has a template that is not empty, be it only a named one.
-        chat_template_sha256: Of the default template's bytes; without a default, of the first named
-            template's in the order of the names.
-        kv: What decides the size of the key-value cache.
-        bos_token_id: The token that begins a text.
-        eos_token_id: The token that ends one.
-        vocab_size: The stated one; without it, the number of tokens listed.
-        tensor_bytes: The bytes of tensor data that the header claims, without padding. When a tensor has a
-            type that this version does not know: all bytes after the header.
-        data_offset: Where tensor data starts.
-        token_bytes: Bytes of weights that are read for one token: all but an embedding table that is only looked up,
-            and of a mixture of experts those that a token takes. None when the header does not tell.
-    """
-
-    version: int
-    architecture: str
-    name: str | None
-    licence: str | None
-    parameters: int | None
-    quantization: str | None
-    context_length: int | None
-    has_chat_template: bool
-    chat_template_sha256: str | None
-    kv: KvFacts
-    bos_token_id: int | None
-    eos_token_id: int | None
-    vocab_size: int | None
-    tensor_bytes: int
-    data_offset: int
-    token_bytes: int | None = None
-
-    def kv_cache_bytes(self, context: int, bytes_per_element: float = 2.0) -> int | None:
-        """Return an upper bound on the size of the key-value cache, or None when the header does not tell.
-
-        It is the sum over the layers of `head_count_kv * (key_length + value_length) * context *
-        bytes_per_element`. Layers with a sliding window count in full, and so do layers that share a cache or
-        compress it; the small state of recurrent layers is not counted. As in llama.cpp, `head_count` stands
-        in for `head_count_kv`, and `embedding_length / head_count` of the first layer for either length.
-
-        Args:
-            context: The number of tokens that the cache has to hold.
-            bytes_per_element: 2 for F16; 34 / 32 for Q8_0.
-        """
-        kv = self.kv
-        per_layer = kv.head_count if kv.head_count_kv is None else kv.head_count_kv
-        if isinstance(per_layer, int):
-            per_layer = None if kv.block_count is None else (per_layer * kv.block_count,)
-        if per_layer is None:
-            return None
-        heads = sum(per_layer)
-        if heads == 0:
-            return 0
-        first = next(iter(kv.head_count), None) if isinstance(kv.head_count, tuple) else kv.head_count
-        default = kv.embedding_length // first if kv.embedding_length is not None and first else None
-        key_length = default if kv.key_length is None else kv.key_length
-        value_length = default if kv.value_length is None else kv.value_length
-        if key_length is None or value_length is None:
-            return None
-        return math.ceil(heads * (key_length + value_length) * context * bytes_per_element)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the facts as plain JSON values, for a manifest."""
-        facts = asdict(self)
-        facts["kv"] = {key: list(v) if isinstance(v, tuple) else v for key, v in facts["kv"].items()}
-        return facts
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> GgufHeader:
-        """Return the header that `to_json` was called on.
-
-        Raises:
-            GgufError: A fact is missing or has the wrong type.
-        """
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            return TypeAdapter(cls).validate_python(data)
-        except ValidationError as error:
-            fault = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in fault["loc"])
-            raise GgufError(
-                f"the stored facts about a model file are damaged: {where}: {fault['msg']}",
-                fix="read the model file again",
-            ) from error
-
-
-def read_gguf_header(path: Path) -> GgufHeader:
+def read_gguf_header(path: Path) -> ModelHeader:
     """Read the facts in a GGUF file's header; the tensor data is not read.
 
     Raises:
@@ -156,7 +41,7 @@ def read_gguf_header(path: Path) -> GgufHeader:
     raise GgufError(f"{name} is {kind}, not a model file", fix="name the .gguf file itself")
 
 
-def _facts(source: Source, version: int, metadata: Metadata, tensors: Tensors) -> GgufHeader:
+def _facts(source: Source, version: int, metadata: Metadata, tensors: Tensors) -> ModelHeader:
     architecture = metadata.text(b"general.architecture")
     if architecture is None:
         raise source.damaged("its header does not name the model's architecture")
@@ -167,7 +52,7 @@ def _facts(source: Source, version: int, metadata: Metadata, tensors: Tensors) -
     tensor_bytes = tensors.bytes_by_type.total()
     if tensors.has_unknown_type:
         tensor_bytes = source.size - tensors.data_offset
-    return GgufHeader(
+    return ModelHeader(
         version=version,
         architecture=architecture,
         name=metadata.text(b"general.name"),

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
-from audition.errors import AuditionError
+from audition.models.header import ModelFileError
 from audition.text import one_line
 
 MAX_HEADER_BYTES = 64 * 2**20
@@ -72,11 +72,8 @@ FILE_TYPES = (
 # fmt: on
 
 
-class GgufError(AuditionError):
-    """A model file cannot be read, or is not what it has to be."""
-
-    def __init__(self, message: str, *, fix: str | None = None, code: str = "bad_model_file") -> None:
-        super().__init__(message, fix=fix, code=code)
+class GgufError(ModelFileError):
+    """A GGUF file cannot be read, or is not what it has to be."""
 
 
 class Source:

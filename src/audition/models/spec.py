@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+ANY = "any"
+"""The format of a model whose weights, if there are any, only a person's own engine knows."""
+OWN = "weights"
+"""The scheme of its source: `weights:` and a path, which may be missing."""
+
 
 class LicenceClass(StrEnum):
     """What a licence allows a product to do with a model. Unknown stays unknown: it is never guessed."""
@@ -39,7 +44,7 @@ class Licence:
     Attributes:
         id: The identifier as its publisher gives it (`Apache-2.0`, `gemma`), or None when nobody says.
         cls: What kind of terms they are.
-        source: Where this was read: `catalog`, `models.json` or `gguf header`.
+        source: Where this was read: `catalog`, `models.json`, `gguf header`, `model card`, or `import`.
     """
 
     id: str | None
@@ -75,7 +80,10 @@ class VariantFile:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One concrete artifact of a model: a format, a quantization, and where its files come from."""
+    """One concrete artifact of a model: a format, a quantization, and where its files come from.
+
+    `name` is what tells it from the model's other variants, where its quantization does not.
+    """
 
     model: str
     format: str
@@ -83,11 +91,12 @@ class Variant:
     source: str
     files: tuple[VariantFile, ...] = ()
     nominal_mb: float | None = None
+    name: str | None = None
 
     @property
     def id(self) -> str:
-        """The stable name `alias:quantization`, in lower case."""
-        return f"{self.model}:{(self.quantization or self.format).lower()}"
+        """The stable name `alias:quantization`, the latter in lower case."""
+        return f"{self.model}:{(self.name or self.quantization or self.format).lower()}"
 
     @property
     def size(self) -> int | None:

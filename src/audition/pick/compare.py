@@ -107,7 +107,7 @@ def compare(
     ids = {case.id for case in cases}
     weights = {case.id: case.weight for case in cases}
     unlike = _not_compared(before.plan, after.plan, len(cases))
-    halves = [(_half(before, pair.a, ids), _half(after, pair.b, ids)) for pair in pairs]
+    halves = [_halves(before, after, pair, ids) for pair in pairs]
     return Comparison(
         a=str(a.path),
         b=str(b.path),
@@ -135,15 +135,29 @@ class _Half:
         return Records.of(self.side.plan, self.target, level, self.samples, self.side.loads, self.side.host)
 
 
-def _half(side: Side, target: Target, cases: Collection[str]) -> _Half:
-    samples = [
+def _halves(a: Side, b: Side, pair: Pair, cases: Collection[str]) -> tuple[_Half, _Half]:
+    before, after = (_samples(side, target, cases) for side, target in ((a, pair.a), (b, pair.b)))
+    x = _half(a, pair.a, before, {f"{pair.b.id} in B": _measured(after)} if pair.a.model == pair.b.model else {})
+    y = _half(b, pair.b, after, {f"{pair.a.id} in A": _measured(before)} if pair.a.model == pair.b.model else {})
+    return x, y
+
+
+def _samples(side: Side, target: Target, cases: Collection[str]) -> list[Sample]:
+    return [
         sample
         for sample in side.samples
         if sample.target == target.id and (sample.phase != "measured" or sample.case in cases)
     ]
-    measured = [sample for sample in samples if sample.phase == "measured"]
-    findings = run_guards(Evidence.of(side.plan, target, samples, side.loads, side.host))
-    return _Half(side, target, samples, score_samples(side.plan, measured), findings)
+
+
+def _measured(samples: Sequence[Sample]) -> list[Sample]:
+    return [sample for sample in samples if sample.phase == "measured"]
+
+
+def _half(side: Side, target: Target, samples: Sequence[Sample], others: Mapping[str, Sequence[Sample]]) -> _Half:
+    """Return one half; `others` are the measured samples of the other one where it has the same model."""
+    evidence = replace(Evidence.of(side.plan, target, samples, side.loads, side.host), others=others)
+    return _Half(side, target, samples, score_samples(side.plan, _measured(samples)), run_guards(evidence))
 
 
 def _not_compared(a: Plan, b: Plan, common: int) -> dict[str, str]:

@@ -242,8 +242,11 @@ def _engines(a: Target, b: Target, side_a: Side, side_b: Side) -> str:
 
 
 def _package(target: Target, side: Side) -> str | None:
-    """Return the engine's package with its version, as the engine gave it; None for a server."""
+    """Return the engine's or the server's package with its version, as it gave it; None where it gave none."""
+    servers = side.host.get("servers")
     description = side.host["engines"].get(target.engine)
+    if target.is_server and isinstance(servers, dict):
+        description = servers.get(target.id)
     package = description.get("package") if isinstance(description, dict) else None
     return str(package) if package else None
 

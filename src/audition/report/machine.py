@@ -44,6 +44,24 @@ def machine_lines(host: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def server_line(about: Mapping[str, Any]) -> str:
+    """Return who a server said that it was, and what it said of the model, in one line.
+
+    Args:
+        about: Its record in `host.json`.
+    """
+    named = {
+        "model": about.get("model"),
+        "family": about.get("family"),
+        "quantization": about.get("quantization"),
+        "context": about.get("context"),
+        "slots": about.get("slots"),
+    }
+    facts = [str(about.get("package"))]
+    facts += [f"{name} {fact}" for name, fact in named.items() if fact is not None]
+    return "; ".join([", ".join(facts), *map(str, about.get("notes") or ())])
+
+
 def _noise(floor: Mapping[str, Any]) -> list[str]:
     if floor.get("reason"):
         return [cell(floor["reason"])]

@@ -10,9 +10,10 @@ from audition.bench.guards.base import TIMES, TOKEN_COUNTS
 from audition.bench.plan import Plan
 from audition.bench.sample import Sample
 from audition.pick.decide import MEMORY_RESOLUTION_BYTES, Pick
-from audition.report import levels
+from audition.pick.same_model import SameModel
+from audition.report import levels, same_model
 from audition.report.figures import QUALITY_FORMULA, UNKNOWN, figure, interval, marked, typical_latency
-from audition.report.machine import machine_lines
+from audition.report.machine import machine_lines, server_line
 from audition.report.markup import cell, code, grid
 from audition.report.table import COLUMNS, findings, not_known, rows, when_failed, why_no_p95
 from audition.summary.metrics import METRICS, Metric, metric
@@ -25,9 +26,14 @@ _ANSWER_LIMIT = 600
 
 
 def render(
-    plan: Plan, host: dict[str, Any], summary: dict[str, Any], samples: Sequence[Sample], pick: Pick | None
+    plan: Plan,
+    host: dict[str, Any],
+    summary: dict[str, Any],
+    samples: Sequence[Sample],
+    pick: Pick | None,
+    groups: Sequence[SameModel] = (),
 ) -> str:
-    """Return the report's text."""
+    """Return the report's text; `groups` are the models that several targets have."""
     sections = [
         f"# Benchmark report: {cell(summary['name'])}",
         _intro(plan, host, summary),
@@ -35,6 +41,7 @@ def render(
         _table(summary),
         _under_load(summary),
         _highlights(summary),
+        *(_same_model(group, summary) for group in groups),
         _guards(summary),
         _by_case(plan, summary),
         _all_metrics(summary),
@@ -250,6 +257,13 @@ def _shown_better(about: Metric, best: dict[str, Any], other: dict[str, Any]) ->
     return sign * number(best[near]) < sign * number(other[far])
 
 
+def _same_model(group: SameModel, summary: dict[str, Any]) -> str:
+    lines = [f"## {cell(same_model.title(group))}", "", *(f"- {cell(line)}." for line in same_model.lines(group))]
+    if body := same_model.matrix(group, summary):
+        lines += ["", *grid(body[0], body[1:]), "", f"{cell(same_model.MATRIX_LEGEND)}."]
+    return "\n".join(lines)
+
+
 def _guards(summary: dict[str, Any]) -> str:
     lines = []
     for target in summary["targets"]:
@@ -360,6 +374,8 @@ def _provenance(plan: Plan, host: dict[str, Any], summary: dict[str, Any]) -> st
     for name, about in sorted(host["engines"].items()):
         package, device = str(about.get("package", "version unknown")), str(about.get("device", "device unknown"))
         lines.append(f"- Engine {code(name)}: {cell(package)}, {cell(device)}.")
+    for id_, about in sorted((host.get("servers") or {}).items()):
+        lines.append(f"- Server {code(id_)}: {cell(server_line(about))}.")
     for target in plan.targets:
         facts = [target.format]
         facts += [] if target.is_server else [target.quantization or "quantization unknown"]

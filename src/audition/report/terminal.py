@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -9,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from audition.pick.decide import Pick
-from audition.report import levels
+from audition.pick.same_model import SameModel
+from audition.report import levels, same_model
 from audition.report.figures import typical_latency
 from audition.report.table import COLUMNS, findings, not_known, rows, when_failed, why_no_p95
 from audition.summary.units import counted
@@ -18,18 +20,20 @@ from audition.text import one_line, printable
 _ANY_WIDTH = 10_000
 
 
-def show(console: Console, summary: dict[str, Any], pick: Pick | None) -> None:
-    """Print table, guards and pick."""
-    console.print(render(summary, pick))
+def show(console: Console, summary: dict[str, Any], pick: Pick | None, groups: Sequence[SameModel] = ()) -> None:
+    """Print table, guards and pick, and how the targets of one model compare."""
+    console.print(render(summary, pick, groups))
 
 
-def render(summary: dict[str, Any], pick: Pick | None) -> RenderableType:
-    """Return table, guards and pick as one renderable."""
+def render(summary: dict[str, Any], pick: Pick | None, groups: Sequence[SameModel] = ()) -> RenderableType:
+    """Return table, guards and pick as one renderable, and how the targets of one model compare."""
     parts: list[RenderableType] = [_Results(summary, pick)]
     if levels.is_worth_showing(summary):
         parts += [Text(), _under_load(summary)]
     if summary["settings"]["until_ci"] is not None:
         parts += [Text(), *_typical(summary)]
+    for group in groups:
+        parts += [Text(), *_same_model(group, summary)]
     notes = _notes(summary)
     if notes:
         parts += [Text(), *notes]
@@ -68,6 +72,19 @@ def _under_load(summary: dict[str, Any]) -> Table:
     for row in levels.rows(summary):
         table.add_row(*(Text(one_line(cell)) for cell in row))
     return table
+
+
+def _same_model(group: SameModel, summary: dict[str, Any]) -> list[RenderableType]:
+    lines: list[RenderableType] = [Text(one_line(same_model.title(group)), style="bold")]
+    lines += [Text(f"  {one_line(line, 1000)}.") for line in same_model.lines(group)]
+    if body := same_model.matrix(group, summary):
+        table = Table(header_style="bold")
+        for number, header in enumerate(body[0]):
+            table.add_column(one_line(header), justify="right" if number else "left", overflow="fold")
+        for row in body[1:]:
+            table.add_row(*(Text(one_line(cell)) for cell in row))
+        lines += [table, Text(f"  {same_model.MATRIX_LEGEND}.", style="dim")]
+    return lines
 
 
 class _Results:

@@ -121,6 +121,14 @@ def read_chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; where the disk knows no hard links, copy it."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def need_space(folder: Path, needed: int) -> None:
     """Check that `needed` bytes fit before anything is transferred.
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from audition.errors import AuditionError, UsageError
 from audition.jsonfile import read_json, write_json
-from audition.models.gguf import GgufHeader, read_gguf_header
-from audition.models.spec import Licence, LicenceClass, Variant
+from audition.models.folder import GGUF
+from audition.models.folder_check import refuse_bad
+from audition.models.folder_header import read_header
+from audition.models.gguf import read_gguf_header
+from audition.models.header import ModelFileError, ModelHeader
+from audition.models.spec import ANY, Licence, LicenceClass, Variant, VariantFile
 from audition.paths import store_dir
 from audition.store.blobs import Blobs, Progress, StoredFile, disk_error, no_progress
+from audition.store.folders import Folders, check_names, folder_digest
 from audition.store.sources import Sink, source_of
+from audition.store.sources.file import deliver_local
 
 SCHEMA = 1
 
@@ -27,10 +34,11 @@ class Installed:
 
     Attributes:
         id: The variant's id, `alias:quantization`.
-        header: The facts its GGUF header states.
+        header: The facts that its files state.
         installed_at: ISO 8601, UTC.
-        folder: The folder of the blobs.
+        folder: The folder of the blobs; of weights that are not in the store, their path.
         manifest: The manifest's own path.
+        provenance: How an imported variant came to be: from which weights, with which tools; None for others.
     """
 
     id: str
@@ -38,16 +46,33 @@ class Installed:
     format: str
     quantization: str | None
     files: tuple[StoredFile, ...]
-    header: GgufHeader
+    header: ModelHeader
     licence: Licence
     installed_at: str
     folder: Path
     manifest: Path
+    provenance: dict[str, Any] | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether an engine loads a folder, where the files have their own names."""
+        return self.format != GGUF
 
     @property
     def weights_path(self) -> Path:
-        """The file that an engine loads."""
+        """The file, or the folder, that an engine loads."""
+        if self.format == ANY:
+            return self.folder
+        if self.is_folder:
+            return self.folder.parent / "folders" / self.digest
         return Blobs(self.folder).path(self.files[0].sha256)
+
+    @property
+    def variant(self) -> Variant:
+        """The variant that this is, as a catalog would name it."""
+        model, _, name = self.id.partition(":")
+        files = tuple(VariantFile(file.name, file.size, file.sha256) for file in self.files)
+        return Variant(model, self.format, self.quantization, self.source, files, name=name)
 
     @property
     def disk_bytes(self) -> int:
@@ -56,7 +81,9 @@ class Installed:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the weights."""
+        """The SHA-256 of the weights; of a folder, of the sorted lines that name each file and its SHA-256."""
+        if self.is_folder:
+            return folder_digest(self.files)
         return self.files[0].sha256
 
 
@@ -66,6 +93,7 @@ class Store:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or store_dir()
         self.blobs = Blobs(self.root / "blobs")
+        self.folders = Folders(self.root / "folders", self.blobs)
 
     def find(self, variant: Variant) -> Installed | None:
         """Return the installed variant, or None when it is absent, incomplete, or not what is asked for any more.
@@ -89,8 +117,7 @@ class Store:
 
     def installed(self) -> list[Installed]:
         """Return every installed variant, by id."""
-        found = [self._read(path) for path in sorted((self.root / "manifests").glob("*/*/*.json"))]
-        return sorted((entry for entry in found if self._complete(entry)), key=lambda entry: entry.id)
+        return sorted((entry for entry in self._manifests() if self._complete(entry)), key=lambda entry: entry.id)
 
     def ensure(self, variant: Variant, licence: Licence, progress: Progress = no_progress) -> Installed:
         """Return the installed variant, fetching and verifying its files when they are not here.
@@ -109,17 +136,46 @@ class Store:
             installed = self.find(variant)
             if installed is not None:
                 return installed
-            headers: list[GgufHeader] = []
-
-            def check(path: Path) -> None:
-                headers.append(read_gguf_header(path))
-
             # Taken before the first byte is: an edit in the middle of the copy has to be noticed later.
             fingerprint = source.fingerprint(variant)
-            sink = Sink(self.blobs, check, progress, staging=self.root / "staging" / _key(variant))
-            with sink.staged():
-                files = tuple(source.fetch(variant, sink))
-            return self._publish(variant, files, headers[0], licence, fingerprint)
+            files = self._fetch(variant, partial(source.fetch, variant), progress)
+            return self._publish(variant, files, self._header(variant, files), licence, fingerprint)
+
+    def add(
+        self,
+        variant: Variant,
+        path: Path,
+        licence: Licence,
+        progress: Progress = no_progress,
+        *,
+        provenance: dict[str, Any],
+        parameters: int | None = None,
+    ) -> Installed:
+        """Take a file or folder of this machine into the store as a variant whose source is the store itself.
+
+        Args:
+            variant: What it shall be; its source is an `import:`.
+            path: The file or folder.
+            licence: Its terms.
+            progress: Told of the copying.
+            provenance: How it came to be.
+            parameters: How many it has, where its own files do not tell.
+
+        Raises:
+            UsageError: There is another one of that name.
+            AuditionError: It is no model, or the disk is full.
+        """
+        with self._locked(variant):
+            before = self.find(variant)
+            files = self._fetch(variant, partial(deliver_local, path, variant), progress)
+            if before is not None:
+                if before.files == files:
+                    return before
+                self._drop(files)
+                raise taken(before.id)
+            header = self._header(variant, files)
+            header = replace(header, parameters=header.parameters or parameters)
+            return self._publish(variant, files, header, licence, None, provenance)
 
     def verify(self, installed: Installed, progress: Progress = no_progress) -> list[str]:
         """Hash an installed variant's files again; return one sentence per file that is not what it was."""
@@ -131,26 +187,27 @@ class Store:
             actual = self.blobs.digest(file.sha256, file.name, progress)
             if actual != file.sha256:
                 problems.append(f"{file.name} has changed on the disk: its SHA-256 is {actual}, not {file.sha256}")
+        if installed.is_folder and not problems:
+            problems += self.folders.verify(installed.files)
         return problems
 
     def remove(self, installed: Installed) -> int:
         """Remove a variant and the blobs that no other variant uses; return the bytes freed."""
-        others = [other for other in self.installed() if other.manifest != installed.manifest]
-        kept = {file.sha256 for other in others for file in other.files}
+        self._manifests()  # nothing goes while it is unknown what a damaged one needs
         installed.manifest.unlink(missing_ok=True)
-        freed = 0
-        for file in installed.files:
-            path = self.blobs.path(file.sha256)
-            if file.sha256 not in kept and path.exists():
-                path.unlink()
-                freed += file.size
-        return freed
+        return self._drop(installed.files)
 
     def leftovers(self) -> list[Path]:
-        """Return what interrupted transfers left behind, and blobs that no manifest names."""
-        known = {self.blobs.path(file.sha256) for entry in self.installed() for file in entry.files}
+        """Return what interrupted transfers left behind, and files that no manifest names."""
+        installed = self.installed()
+        known = {self.blobs.path(file.sha256) for entry in installed for file in entry.files}
+        folders = {entry.weights_path for entry in installed if entry.is_folder}
         loose = [path for path in self.blobs.root.glob("*") if path not in known]
-        return sorted(loose + [path for path in (self.root / "staging").rglob("*") if path.is_file()])
+        stray = [path for path in self.folders.root.glob("*/*") if path.parent not in folders]
+        return sorted([*loose, *stray, *(path for path in (self.root / "staging").rglob("*") if path.is_file())])
+
+    def _manifests(self) -> list[Installed]:
+        return [self._read(path) for path in sorted((self.root / "manifests").glob("*/*/*.json"))]
 
     def _complete(self, installed: Installed) -> bool:
         """A file under its final name was verified when it got it; here only a missing or cut one is noticed."""
@@ -158,18 +215,68 @@ class Store:
             path = self.blobs.path(file.sha256)
             if not path.is_file() or path.stat().st_size != file.size:
                 return False
+        if installed.is_folder:
+            try:
+                self.folders.assemble(installed.files)
+            except OSError as error:
+                raise disk_error(error, self.root) from error
         return True
+
+    def _fetch(
+        self, variant: Variant, fetch: Callable[[Sink], Iterable[StoredFile]], progress: Progress
+    ) -> tuple[StoredFile, ...]:
+        """Fetch and store a variant's files; its lock is held."""
+
+        def check(path: Path) -> None:
+            if variant.format == GGUF:
+                read_gguf_header(path)
+
+        sink = Sink(self.blobs, check, progress, staging=self.root / "staging" / _key(variant))
+        with sink.staged():
+            return tuple(fetch(sink))
+
+    def _header(self, variant: Variant, files: tuple[StoredFile, ...]) -> ModelHeader:
+        """Return what the stored files state; those of a folder are put together first, and looked at as a whole."""
+        if variant.format == GGUF:
+            return read_gguf_header(self.blobs.path(files[0].sha256))
+        try:
+            folder = self.folders.assemble(files)
+            refuse_bad(folder, variant.format)
+            return read_header(folder, variant.format)
+        except ValueError as error:
+            self._drop(files)
+            raise ModelFileError(
+                f"{variant.id} cannot be stored: {error}", fix="fetch the whole folder again"
+            ) from error
+        except BaseException:
+            self._drop(files)
+            raise
+
+    def _drop(self, files: tuple[StoredFile, ...]) -> int:
+        """Remove the blobs, and the folder of them, that no manifest needs; return the bytes freed."""
+        others = self._manifests()
+        kept = {file.sha256 for other in others for file in other.files}
+        if folder_digest(files) not in {other.digest for other in others}:
+            self.folders.remove(files)
+        freed = 0
+        for file in files:
+            path = self.blobs.path(file.sha256)
+            if file.sha256 not in kept and path.exists():
+                path.unlink()
+                freed += file.size
+        return freed
 
     def _publish(
         self,
         variant: Variant,
         files: tuple[StoredFile, ...],
-        header: GgufHeader,
+        header: ModelHeader,
         licence: Licence,
         fingerprint: str | None,
+        provenance: dict[str, Any] | None = None,
     ) -> Installed:
         if licence.cls is LicenceClass.UNKNOWN and header.licence:
-            licence = Licence.named(header.licence, source="gguf header")
+            licence = Licence.named(header.licence, source="gguf header" if variant.format == GGUF else "model card")
         manifest = self._manifest_path(variant)
         record = {
             "schema": SCHEMA,
@@ -181,6 +288,7 @@ class Store:
             "header": header.to_json(),
             "licence": {"id": licence.id, "class": str(licence.cls), "source": licence.source},
             "fingerprint": fingerprint,
+            "provenance": provenance,
             "installed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_json(manifest, record)
@@ -208,17 +316,20 @@ class Store:
                 raise ValueError("it names no files")
             for file in files:
                 self.blobs.path(file.sha256)
+            if data["format"] != GGUF:
+                check_names(files)
             return Installed(
                 id=data["id"],
                 source=data["source"],
                 format=data["format"],
                 quantization=data["quantization"],
                 files=files,
-                header=GgufHeader.from_json(data["header"]),
+                header=ModelHeader.from_json(data["header"]),
                 licence=Licence(licence["id"], LicenceClass(licence["class"]), licence["source"]),
                 installed_at=data["installed_at"],
                 folder=self.blobs.root,
                 manifest=manifest,
+                provenance=data.get("provenance"),
             )
         except KeyError as error:
             raise _damaged(manifest, f"it has no {error}") from error
@@ -242,6 +353,15 @@ class Store:
                 yield
         except OSError as error:
             raise disk_error(error, self.root) from error
+
+
+def taken(name: str) -> UsageError:
+    """Return the error for a name under which something else is in the store."""
+    return UsageError(
+        f"there is another model called {name} in the store",
+        fix=f"give it another name with --name, or remove that one: audition model rm {name}",
+        code="name_taken",
+    )
 
 
 def _damaged(manifest: Path, why: str) -> AuditionError:

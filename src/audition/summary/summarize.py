@@ -6,9 +6,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import combinations
 from typing import Any
 
 from audition.bench.guards import Evidence, Finding, not_known, run_guards
+from audition.bench.guards.same_model import agreement
 from audition.bench.plan import Block, Plan, Target
 from audition.bench.rundir import RunDir
 from audition.bench.sample import Load, Sample, counted_latency
@@ -67,11 +69,29 @@ def summarize(
         "stopped": stopped,
         "cases": len(plan.cases),
         "noise_floor": host.get("noise_floor"),
+        "agreement": _agreement(plan, samples),
         "targets": [
             _target_summary(plan, target, samples, loads, [s for s in scores if s.target == target.id], host)
             for target in plan.targets
         ],
     }
+
+
+def _agreement(plan: Plan, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Return how alike the answers are of each two targets of one model; nothing where chance decided the texts."""
+    if plan.settings.temperature > 0:
+        return []
+    by_target: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if sample.phase == "measured":
+            by_target[sample.target].append(sample)
+    found = []
+    for a, b in combinations(plan.targets, 2):
+        alike = agreement(by_target[a.id], by_target[b.id]) if a.model == b.model else None
+        if alike is not None:
+            pair = {"model": a.model, "a": a.id, "b": b.id, **asdict(alike)}
+            found.append(pair | {"similarity": round(alike.similarity, 4)})
+    return found
 
 
 def is_complete(plan: Plan, blocks: Sequence[Block], samples: Sequence[Sample], loads: Sequence[Load]) -> bool:

@@ -177,7 +177,7 @@ def test_a_crash_fails_the_request_and_what_could_not_be_asked_any_more(
         ("raises", "failed", "engine_error", "one "),
         ("bytes", "failed", "engine_error", ""),
         ("nothing", "failed", "engine_error", ""),
-        ("plainchat", "failed", "engine_error", ""),
+        ("oddchat", "failed", "engine_error", ""),
         ("unspeakable", "failed", "engine_error", ""),
         ("cannotstop", "failed", "engine_error", None),
         ("endless", "timeout", "timeout", None),

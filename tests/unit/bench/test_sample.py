@@ -129,7 +129,7 @@ def test_a_line_of_samples_has_these_keys() -> None:
         *("schema", "target", "case", "block", "round", "phase", "status", "error", "attempt", "sent_ns"),
         *("ttft_ms", "latency_ms", "chunk_times_ms", "prompt_tokens", "cached_tokens", "completion_tokens"),
         *("token_source", "finish_reason", "text", "reasoning", "engine_timings"),
-        *("level", "repeat", "asked", "queue_ms", "ttfa_ms", "elapsed_ms", "wire"),
+        *("level", "repeat", "asked", "queue_ms", "ttfa_ms", "elapsed_ms", "wire", "prompt_sha256"),
     }
     assert sample_of(ANSWER).to_json()["schema"] == 2
 
@@ -138,7 +138,7 @@ def test_a_line_of_loads_has_these_keys() -> None:
     assert set(a_load().to_json()) == {
         *("schema", "target", "block", "round", "attempt", "status", "started_at", "error"),
         *("spawn_ms", "import_ms", "load_ms", "baseline", "peak", "after_unload"),
-        *("wall_s", "device", "activity", "energy", "gpu_memory"),
+        *("wall_s", "device", "activity", "energy", "gpu_memory", "memory_reason"),
     }
 
 

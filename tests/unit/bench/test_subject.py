@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -14,8 +15,6 @@ from audition.bench.plan import SERVER, Level
 from audition.bench.subject import (
     EngineSubject,
     ServerSubject,
-    is_loopback,
-    listening,
     make_subject,
     need_memory,
 )
@@ -23,68 +22,20 @@ from audition.engines.protocol import EngineError
 from audition.errors import AuditionError
 from audition.mock.process import MockServer
 from audition.mock.script import Script
+from dialect_servers import Foundry2, running
 from plans import a_plan, a_target
 
 
 def a_server(url: str, **settings: str) -> ServerSubject:
-    target = a_target(format=SERVER, settings={"url": url, "model": "mock", **settings})
+    target = a_target(format=SERVER, settings={"model": "mock", **settings, "url": url})
     return ServerSubject(target, a_plan([target], levels=(Level.closed(1), Level.closed(3), Level.open(9.0))))
 
 
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        *[(host, True) for host in ("127.0.0.1", "127.8.9.10", "::1", "localhost", "LocalHost")],
-        *[(host, False) for host in ("192.168.1.1", "0.0.0.0", "example.org", "localhost.example.org", "", "::2")],
-    ],
-)
-def test_this_machine_is_known_by_its_names(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
-
-
-def test_the_processes_of_a_server_on_this_machine_are_found() -> None:
+def test_the_processes_of_a_server_are_known_on_this_machine() -> None:
     with MockServer(Script()) as mock:
-        port = mock.url.partition("127.0.0.1:")[2].partition("/")[0]
-        for url in (mock.url, f"http://localhost:{port}/v1"):
-            assert a_server(url).pids() == [mock.pid]
-        assert listening(int(port)) == [mock.pid]
+        assert a_server(mock.url).pids() == [mock.pid]
     assert a_server(mock.url).pids() is None, "nobody listens there any more"
-
-
-@pytest.mark.parametrize("url", ["http://192.0.2.1:8080/v1", "https://example.org/v1"])
-def test_a_server_elsewhere_has_no_process_here(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(psutil, "net_connections", lambda **_: pytest.fail("nobody need look"))
-    assert a_server(url).pids() == []
-
-
-@pytest.mark.parametrize(("url", "port"), [("http://127.0.0.1/v1", 80), ("https://[::1]/v1", 443)])
-def test_without_a_port_the_schemes_own_is_meant(monkeypatch: pytest.MonkeyPatch, url: str, port: int) -> None:
-    asked: list[int] = []
-
-    def listening(port: int) -> list[int]:
-        asked.append(port)
-        return [5]
-
-    monkeypatch.setattr(subject_module, "listening", listening)
-    assert a_server(url).pids() == [5]
-    assert asked == [port]
-
-
-@pytest.mark.parametrize("error", [psutil.AccessDenied(), OSError("no")])
-def test_where_the_system_does_not_tell_nothing_is_known(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def refuse(**_: str) -> None:
-        raise error
-
-    monkeypatch.setattr(psutil, "net_connections", refuse)
-    assert listening(80) is None
-
-
-def test_a_connection_to_a_port_does_not_listen_at_it() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = server.getsockname()
-        with socket.create_connection(address) as client:
-            assert listening(address[1]) == [psutil.Process().pid]
-            assert listening(client.getsockname()[1]) is None
+    assert a_server("http://192.0.2.1:8080/v1").pids() == []
 
 
 def test_connections_are_open_before_any_request_and_closed_after() -> None:
@@ -95,10 +46,94 @@ def test_connections_are_open_before_any_request_and_closed_after() -> None:
         await subject.unload()
         await subject.close()
         assert subject._server._idle == []
-        assert set(subject.facts) == {"wall_s"}, "nothing is known of its memory"
+        facts = subject.facts
+        assert set(facts) == {"wall_s", "baseline", "peak", "memory_reason", "gpu_memory"}
+        assert facts["peak"].total >= facts["baseline"].total > 2**20
+        assert facts["peak"].total == pytest.approx(facts["baseline"].total, rel=0.2)
+        assert facts["gpu_memory"]["peak_bytes"] is None
+        assert facts["memory_reason"] == "a server keeps its model"
 
     with MockServer(Script()) as mock, asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(go())
+
+
+GROW = """
+import socket, subprocess, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+CHILD = "import sys; kept = bytearray(b'x') * 150_000_000; print('grown', flush=True); sys.stdin.read()"
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        child = subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        child.stdout.readline()
+        self.server.children.append(child)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    def log_message(self, *_): pass
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+server.children = []
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def test_a_model_in_a_servers_child_process_is_in_its_peak_however_short_the_block_was() -> None:
+    async def go() -> None:
+        subject = a_server(f"http://127.0.0.1:{port}/v1")
+        await subject.open()
+        (await subject.session.ask([{"role": "user", "content": "x"}], {"max_tokens": 1}, 20.0))()
+        await subject.close()
+        assert subject.facts["baseline"].total < 100_000_000
+        assert subject.facts["peak"].total > 150_000_000
+
+    with subprocess.Popen([sys.executable, "-c", GROW], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        try:
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(go())
+        finally:
+            for child in psutil.Process(process.pid).children():
+                child.kill()
+            process.kill()
+
+
+@pytest.mark.parametrize("reason", ["the server is not on this machine", "somebody listens there and passes on"])
+def test_memory_that_cannot_be_read_has_a_reason(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    async def go() -> None:
+        subject = a_server(mock.url)
+        await subject.open()
+        await subject.unload()
+        await subject.close()
+        assert subject.facts["memory_reason"] == reason
+        assert subject.facts["gpu_memory"] == {"peak_bytes": None, "method": None, "reason": reason}
+        assert "peak" not in subject.facts
+        assert "baseline" not in subject.facts
+
+    monkeypatch.setattr(subject_module, "server_process", lambda _: reason)
+    with MockServer(Script()) as mock, asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(go())
+
+
+def test_a_foundry_service_is_made_to_load_its_model_before_a_block() -> None:
+    async def go() -> list[float | None]:
+        subject = a_server(it.url, model="small-cpu:1", api="2.x")
+        await subject.open()
+        await subject.close()
+        return [subject.facts.get("load_ms")]
+
+    with (
+        asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner,
+        running(service := Foundry2({"small": ["small-cpu:1"]}, cached={"small"})) as it,
+    ):
+        (first,), (second,) = runner.run(go()), runner.run(go())
+        assert service.loaded == ["small-cpu:1"]
+        assert first is not None
+        assert second is None, "it was there"
+        service.variants.clear()
+        service.loaded.clear()
+        with pytest.raises(EngineError):
+            runner.run(go())
 
 
 def test_a_server_that_is_not_there_cannot_be_opened() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 import ggufs
 from audition.bench.plan import Target
-from audition.bench.targets import estimate_memory, make_target
+from audition.bench.targets import estimate_memory, make_server_target, make_target
+from audition.engines.endpoint.identify import Identity
 from audition.models.gguf import read_gguf_header
 from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant
 from audition.store.blobs import StoredFile
@@ -93,3 +94,32 @@ def test_memory_is_weights_and_cache_and_room_to_work(installed: Any) -> None:
 def test_memory_that_cannot_be_told_stays_unknown(installed: Any) -> None:
     target = made(installed(llama__block_count=None))
     assert target.memory_estimate_bytes is None
+
+
+# --- Servers. ---
+
+SERVER = {"url": "http://127.0.0.1:8080/v1", "model": "small", "key_env": "KEY"}
+
+
+def test_a_server_is_what_its_routes_and_its_list_say() -> None:
+    identity = Identity("Ollama", "1", quantization="Q4_K_M", digest=DIGEST, context=4096, device="GPU")
+    target = make_server_target(SERVER, {"id": "small", "context_length": 131072}, identity)
+    assert (target.id, target.variant) == ("small@127.0.0.1:8080/endpoint", "small@127.0.0.1:8080")
+    assert (target.format, target.quantization, target.digest) == ("server", "Q4_K_M", DIGEST)
+    assert target.settings == {**SERVER, "context": 4096}, "as it is loaded, not as it could be"
+    assert target.device == "gpu"
+    assert target.is_server
+
+
+@pytest.mark.parametrize("context", [None, 0, -1, 10**12, "4096", True, 1.5])
+def test_nothing_is_made_up_for_a_server_that_says_nothing(context: Any) -> None:
+    target = make_server_target(SERVER, {"context_length": context, "device": context})
+    assert target.settings == SERVER
+    assert (target.quantization, target.digest, target.disk_bytes, target.licence) == (None, None, None, None)
+    if not isinstance(context, str):
+        assert target.device == "unknown"
+
+
+def test_the_lists_context_is_taken_where_there_is_no_other() -> None:
+    for name in ("context_length", "max_model_len"):
+        assert make_server_target(SERVER, {name: 512}).settings["context"] == 512

@@ -55,12 +55,20 @@ def test_a_model_alone_takes_the_defaults(bench: Bench, started: dict[str, Any])
     assert started == {
         "models": ["smollm2-135m", "gemma-3-270m"],
         "settings": Settings(max_tokens=suite.max_tokens or Settings().max_tokens),
+        "engines": [],
         "servers": [],
         "levels": (Level.closed(1),),
         "out": None,
         "context": None,
         "as_json": False,
     }
+
+
+def test_engines_are_a_list_and_are_for_models(bench: Bench, started: dict[str, Any]) -> None:
+    assert bench("--models", "smollm2-135m", "--engines", "llamacpp, ortgenai,") == (0, "")
+    assert started["engines"] == ["llamacpp", "ortgenai"]
+    code, said = bench("--endpoint", "http://127.0.0.1:1/v1", "--engines", "llamacpp")
+    assert (code, "--engines is for models" in said) == (2, True)
 
 
 @pytest.mark.parametrize(

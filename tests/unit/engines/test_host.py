@@ -119,7 +119,7 @@ def test_text_can_be_watched_as_it_comes(loaded: Callable[[str], EngineProcess])
 def test_start_import_and_load_are_told_apart(log: Path, weights: Path) -> None:
     with EngineProcess("steady", log) as process:
         assert process.spawn_ms > 0 and process.import_ms > 0
-        assert process.description == {}
+        assert process.description["class"] == "faulty_engines:Steady"
         start = time.perf_counter()
         load_ms = process.load(weights, {"context": 512})
         assert 0 <= load_ms <= (time.perf_counter() - start) * 1000
@@ -277,7 +277,8 @@ def test_an_answer_without_end_is_cut_and_the_engine_goes_on(loaded: Callable[[s
         ("bytes", "", "TypeError: generate must give str, not bytes"),
         ("onebytes", "", "TypeError: generate must give str, not bytes"),
         ("nothing", "", "TypeError: generate must give str, not NoneType"),
-        ("plainchat", "", "TypeError: chat must give Chunk and Finish with text in str, not 'one'"),
+        ("mapped", "", "TypeError: generate must give str, not dict"),
+        ("oddchat", "", "TypeError: chat must give str, not int"),
     ],
 )
 def test_what_an_adapter_does_wrong_is_said_by_name(

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from audition.engines import child, host, wire
+from audition.engines.adapter import AnyEngine
 from audition.engines.host import EngineProcess
 from audition.engines.protocol import EngineDied, Reply
 from faulty_engines import Endless
@@ -189,9 +190,9 @@ def test_a_cancel_right_behind_its_request_is_not_lost(monkeypatch: pytest.Monke
     wire.send(requests, {"id": 1, "op": "chat", "messages": [], "params": {}, "stream": False})
     wire.send(requests, {"op": "cancel", "request": 1})
     requests.seek(0)
-    monkeypatch.setattr(os, "_exit", lambda _: None)
+    monkeypatch.setattr(child, "_end", lambda: None)
     worker = child._Child(replies)
-    worker._engine = Endless()
+    worker._adapter = AnyEngine(Endless())
     operations: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     child._read(requests, operations, worker)
     worker.serve(operations.get(timeout=0))

@@ -26,7 +26,7 @@ def test_engines_of_other_packages_are_found_in_order() -> None:
 def test_names_are_read_without_importing_an_engine() -> None:
     program = """
 import sys
-from audition.engines.registry import engine_for, engine_names, find_engine
+from audition.engines.registry import engine_for, engine_names, find_engine, formats_of
 engine_names(), engine_for("gguf"), find_engine("llamacpp")
 print([name for name in sys.modules if name.startswith(("xllamacpp", "audition.engines.llamacpp", "numpy"))])
 """
@@ -73,3 +73,48 @@ def test_an_engine_that_is_asked_for_and_is_not_here_is_refused() -> None:
 def test_a_format_that_nothing_runs_is_refused() -> None:
     with pytest.raises(UsageError, match="onnx"):
         engine_for("onnx")
+
+
+FORMATS = {
+    "llamacpp": ("gguf",),
+    "openvino": ("gguf", "openvino"),
+    "ortgenai": ("onnx-genai",),
+    "transformers": ("safetensors", "gguf"),
+}
+
+
+@pytest.mark.parametrize("engine", FORMATS)
+def test_an_engine_says_what_it_can_load_without_its_package(engine: str) -> None:
+    program = f"""
+import sys
+from audition.engines.registry import find_engine, formats_of
+print(*formats_of({engine!r}))
+print(find_engine({engine!r}).load().requires)
+packages = ("xllamacpp", "openvino", "onnxruntime_genai", "transformers", "torch", "numpy")
+print([name for name in sys.modules if name.startswith(packages)])
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    formats, requires, imported = answer.stdout.splitlines()
+    assert tuple(formats.split()) == FORMATS[engine]
+    assert requires
+    assert imported == "[]"
+
+
+@pytest.mark.parametrize(
+    ("format_", "engine"),
+    [("onnx-genai", "ortgenai"), ("openvino", "openvino"), ("safetensors", "transformers"), ("gguf", "llamacpp")],
+)
+def test_each_format_has_an_engine(format_: str, engine: str) -> None:
+    assert engine_for(format_) == engine
+    assert engine_for(format_, engine) == engine
+
+
+def test_an_engine_that_does_not_run_the_format_is_refused_with_one_that_does() -> None:
+    with pytest.raises(UsageError, match="llamacpp does not run the format onnx-genai; it runs gguf") as caught:
+        engine_for("onnx-genai", "llamacpp")
+    assert caught.value.fix in ("--engines foundry", "--engines ortgenai")
+
+
+@pytest.mark.usefixtures("faulty")
+def test_an_engine_of_others_is_given_any_format() -> None:
+    assert engine_for("safetensors", "steady") == "steady"

@@ -1,4 +1,4 @@
-"""Naming a server: its address, its model there, and a key that stays out of every file."""
+"""Finding a server: its address, its model there, and a key that stays out of every file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from audition.engines import server
 from audition.engines.protocol import EngineError
-from audition.engines.server import connect, list_models, named_model, read_key, settings_of
+from audition.engines.server import Server, connect, find_server, read_key, settings_of
 from audition.errors import UsageError
 from audition.mock.process import MockServer
 from audition.mock.script import Script
+from dialect_servers import listed, running
 
 KEY = "sk-a.secret_of-ours"
 
@@ -128,70 +128,71 @@ def test_a_key_in_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.M
     assert read_key(None, f"~{os.sep}key") == KEY
 
 
-MANY = [{"id": f"model-{n}"} for n in range(30)]
+MANY = tuple(f"model-{n}" for n in range(30))
 
 
-def listing(models: list[dict[str, Any]] | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have servers list these models; None is a server that shows no list."""
-
-    def answer(settings: dict[str, Any]) -> list[dict[str, Any]]:
-        if models is None:
-            raise EngineError("HTTP 404", code="not_found")
-        return models
-
-    monkeypatch.setattr(server, "list_models", answer)
+def found(name: str, *ids: str, **facts: Any) -> Server:
+    """Find a model of a server that lists these."""
+    with running({"/v1/models": listed(*ids, **facts)}) as it:
+        return find_server(settings_of(f"{it.url}#{name}"))
 
 
 @pytest.mark.parametrize(
-    ("models", "said", "fix"),
+    ("ids", "said", "fix"),
     [
-        ([], "it lists none", "#MODEL'"),
+        ((), "it lists none", "#MODEL'"),
         (MANY[:2], "it has model-0, model-1", "#model-0'"),
         (MANY, "it has model-0, model-1, model-2", "#model-0'"),
-        ([{"id": "\x1b[2Jx"}, {"id": "y"}], "it has \N{REPLACEMENT CHARACTER}[2Jx, y", "#"),
+        (("\x1b[2Jx", "y"), "it has \N{REPLACEMENT CHARACTER}[2Jx, y", "#"),
     ],
 )
-def test_a_model_has_to_be_named_where_there_is_not_one(
-    monkeypatch: pytest.MonkeyPatch, models: list[dict[str, Any]], said: str, fix: str
-) -> None:
-    listing(models, monkeypatch)
+def test_a_model_has_to_be_named_where_there_is_not_one(ids: tuple[str, ...], said: str, fix: str) -> None:
     with pytest.raises(UsageError) as caught:
-        named_model(settings_of("127.0.0.1:1"))
+        found("", *ids)
     assert said in caught.value.message
-    assert "http://127.0.0.1:1/v1" in caught.value.message
+    assert "for http://127.0.0.1:" in caught.value.message
     assert fix in str(caught.value.fix)
     assert len(caught.value.message) < 300, "a long list is cut"
 
 
-def test_the_only_model_need_not_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    only = {"id": "only", "max_model_len": 4096}
-    listing([only], monkeypatch)
-    assert named_model(settings_of("127.0.0.1:1")) == ("only", only)
+def test_the_only_model_need_not_be_named() -> None:
+    it = found("", "only", max_model_len=4096)
+    assert (it.settings["model"], it.entry["id"], it.entry["max_model_len"], it.notes) == ("only", "only", 4096, ())
 
 
-def test_a_model_that_is_named_is_taken_and_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    listing(MANY, monkeypatch)
-    assert named_model(settings_of("127.0.0.1:1#model-7")) == ("model-7", {"id": "model-7"})
-    assert named_model(settings_of("127.0.0.1:1#unlisted")) == ("unlisted", {}), "what is wrong will show"
+def test_a_model_that_is_named_is_taken_and_looked_up() -> None:
+    it = found("model-7", *MANY)
+    assert (it.settings["model"], it.entry["id"], it.notes) == ("model-7", "model-7", ())
+    it = found("unlisted", *MANY)
+    assert (it.settings["model"], it.entry) == ("unlisted", {}), "what is wrong will show"
 
 
-def test_without_a_list_a_named_model_is_asked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    listing(None, monkeypatch)
-    assert named_model(settings_of("127.0.0.1:1#m")) == ("m", {})
-    with pytest.raises(UsageError, match=r"^http://127\.0\.0\.1:1/v2/models is not there: HTTP 404$") as caught:
-        named_model(settings_of("127.0.0.1:1/v2"))
-    assert "/v1" in (caught.value.fix or "")
+def test_a_name_is_taken_for_what_the_server_calls_it_and_that_is_said() -> None:
+    it = found("llama3.2", "llama3.2:1b", "llama3.2:latest")
+    assert it.settings["model"] == it.entry["id"] == "llama3.2:latest"
+    assert it.notes == ('"llama3.2" is "llama3.2:latest" there',)
+
+
+def test_without_a_list_a_named_model_is_asked_all_the_same() -> None:
+    with running({}) as it:
+        server = find_server(settings_of(f"{it.url}#m"))
+        assert (server.settings["model"], server.entry) == ("m", {})
+        assert it.paths == ["/v1/models"]
+        with pytest.raises(UsageError, match=r"/v1/models is not there: ") as caught:
+            find_server(settings_of(it.url))
+    assert caught.value.code == "not_found"
+    assert "/v1" in str(caught.value.fix)
 
 
 def test_a_server_that_cannot_be_reached_is_no_fault_of_the_command() -> None:
     with pytest.raises(EngineError, match="nobody listens") as caught:
-        named_model(settings_of("127.0.0.1:9"))
+        find_server(settings_of("127.0.0.1:9"))
     assert caught.value.exit_code == 1
 
 
 def test_nobody_at_the_address_is_said() -> None:
     with pytest.raises(EngineError) as caught:
-        list_models(settings_of("127.0.0.1:9"))
+        find_server(settings_of("127.0.0.1:9"))
     assert caught.value.code == "connection_refused"
 
 
@@ -200,15 +201,17 @@ def test_a_server_is_asked_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None
     script = Script(ttft_ms=1, itl_ms=0, tokens=3, model="tiny", device="gpu", api_key=KEY)
     with MockServer(script) as mock:
         settings = settings_of(mock.url, key_env="OUR_KEY")
-        name, entry = named_model(settings)
-        assert (name, entry["id"], entry["device"]) == ("tiny", "tiny", "gpu")
+        server = find_server(settings)
+        assert (server.settings["model"], server.entry["device"]) == ("tiny", "gpu")
+        assert server.identity.name == "Audition"
+        assert KEY not in json.dumps([server.to_json(), server.settings])
         with pytest.raises(EngineError) as caught:
-            named_model(settings_of(mock.url))
+            find_server(settings_of(mock.url))
         assert caught.value.code == "unauthorized"
         assert KEY not in caught.value.message
 
         async def ask() -> None:
-            session = connect({**settings, "model": name}, connections=2)
+            session = connect(server.settings, connections=2)
             await session.open(2)
             try:
                 reply = (await session.ask([{"role": "user", "content": "hello"}], {"max_tokens": 3}, 10.0))()

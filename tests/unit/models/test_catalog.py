@@ -11,7 +11,7 @@ import pytest
 
 from audition.errors import UsageError
 from audition.models.catalog import adhoc_spec, aliases_in, load_catalog
-from audition.models.spec import LicenceClass
+from audition.models.spec import LicenceClass, Variant
 from audition.store.sources import source_of
 
 OWN = f"file:{Path('/own.gguf').absolute()}"
@@ -371,3 +371,33 @@ def test_a_file_that_is_named_by_its_path_becomes_an_entry(tmp_path, name, alias
 def test_a_relative_path_does_not_move_with_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert adhoc_spec(Path("a.gguf")).variants[0].source == f"file:{tmp_path / 'a.gguf'}"
+
+
+def test_an_adapter_and_its_weights_are_found_beside_the_file(tmp_path: Path) -> None:
+    entries = {
+        "own": {"engine": "my_engine:Mine", "weights": "data/w.bin"},
+        "bare": {"engine": "mine=my_engine:Mine"},
+        "named": {"engine": "my-engine", "weights": str(tmp_path / "w")},
+        "placed": {"engine": "my_engine:Mine@/elsewhere", "source": "file:m.gguf"},
+    }
+    (tmp_path / "models.json").write_text(json.dumps(entries))
+    catalog = load_catalog(tmp_path / "models.json")
+    found = {alias: (catalog[alias].engine, *_place(catalog[alias].variants[0])) for alias in entries}
+    assert found == {
+        "own": (f"my_engine:Mine@{tmp_path}", "any", f"weights:{tmp_path / 'data' / 'w.bin'}"),
+        "bare": (f"mine=my_engine:Mine@{tmp_path}", "any", "weights:"),
+        "named": ("my-engine", "any", f"weights:{tmp_path / 'w'}"),
+        "placed": ("my_engine:Mine@/elsewhere", "gguf", f"file:{tmp_path / 'm.gguf'}"),
+    }
+
+
+def test_weights_replace_the_artifacts_of_a_built_in_model(tmp_path: Path) -> None:
+    (tmp_path / "models.json").write_text(
+        json.dumps({"smollm2-135m": {"engine": "my_engine:Mine", "weights": "w.bin"}})
+    )
+    (variant,) = load_catalog(tmp_path / "models.json")["smollm2-135m"].variants
+    assert variant.format == "any"
+
+
+def _place(variant: Variant) -> tuple[str, str]:
+    return variant.format, variant.source

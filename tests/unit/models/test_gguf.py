@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from audition.models.gguf import GgufError, GgufHeader, KvFacts, read_gguf_header
+from audition.models.gguf import GgufError, read_gguf_header
 from audition.models.gguf_layout import FILE_TYPES, TENSOR_TYPES, Source, read_layout
+from audition.models.header import KvFacts, ModelFileError, ModelHeader
 from ggufs import Tensor, Value, array_claim, tiny_metadata, write_gguf
 
 TEMPLATE_SHA256 = hashlib.sha256(b"{{ messages }}").hexdigest()
@@ -39,7 +40,7 @@ def refusal(path):
 
 @pytest.mark.parametrize("version", [2, 3])
 def test_all_facts_of_a_small_model(path, version):
-    assert read(path, version=version) == GgufHeader(
+    assert read(path, version=version) == ModelHeader(
         version=version,
         architecture="llama",
         name="Tiny",
@@ -61,7 +62,7 @@ def test_all_facts_of_a_small_model(path, version):
 
 def test_facts_that_are_not_stated_are_none(path):
     header = read(path, metadata={"general.architecture": "llama"}, tensors=[])
-    assert header == GgufHeader(
+    assert header == ModelHeader(
         version=3,
         architecture="llama",
         name=None,
@@ -226,7 +227,7 @@ def test_lists_of_strings_longer_than_a_window(path, length):
 )
 def test_kv_cache_bytes(path, facts, expected):
     header = read(path)
-    header = GgufHeader.from_json(header.to_json() | {"kv": facts})
+    header = ModelHeader.from_json(header.to_json() | {"kv": facts})
     assert header.kv_cache_bytes(10) == expected
 
 
@@ -249,16 +250,16 @@ def test_numbers_per_layer(path):
 @pytest.mark.parametrize("heads", [2, [2, 0], None])
 def test_json_round_trip(path, heads):
     header = read(path, metadata=tiny_metadata(llama__attention__head_count_kv=heads))
-    assert GgufHeader.from_json(json.loads(json.dumps(header.to_json()))) == header
+    assert ModelHeader.from_json(json.loads(json.dumps(header.to_json()))) == header
 
 
 @pytest.mark.parametrize("change", [{"version": "three"}, {"kv": None}, {"tensor_bytes": 1.5}])
 def test_damaged_json_is_refused(path, change):
     facts = read(path).to_json() | change
-    with pytest.raises(GgufError, match=f"stored facts.*{next(iter(change))}"):
-        GgufHeader.from_json(facts)
-    with pytest.raises(GgufError, match="architecture"):
-        GgufHeader.from_json({"version": 3})
+    with pytest.raises(ModelFileError, match=f"stored facts.*{next(iter(change))}"):
+        ModelHeader.from_json(facts)
+    with pytest.raises(ModelFileError, match="architecture"):
+        ModelHeader.from_json({"version": 3})
 
 
 # What it refuses.

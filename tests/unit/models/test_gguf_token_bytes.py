@@ -2,7 +2,8 @@
 
 import pytest
 
-from audition.models.gguf import GgufHeader, read_gguf_header
+from audition.models.gguf import read_gguf_header
+from audition.models.header import ModelHeader
 from ggufs import Tensor, tiny_metadata, write_gguf
 
 EMBEDDING = Tensor("token_embd.weight", (32, 100), 2)
@@ -71,4 +72,4 @@ def test_with_a_tensor_of_an_unknown_type_nothing_is_known(path):
 def test_facts_that_an_older_version_stored_lack_it(path):
     facts = read_gguf_header(write_gguf(path)).to_json()
     del facts["token_bytes"]
-    assert GgufHeader.from_json(facts).token_bytes is None
+    assert ModelHeader.from_json(facts).token_bytes is None

@@ -392,3 +392,22 @@ def test_quality_is_weighted_as_the_mean_score_is(tmp_path: Path) -> None:
     assert (quality.a, quality.b) == (pytest.approx(1.0), pytest.approx(11 / 21))
     assert quality.value == pytest.approx(-10 / 21)
     assert quality.low is not None and quality.high is not None and quality.low < -10 / 21 < quality.high
+
+
+def test_runs_of_two_engines_that_were_fed_other_prompts_say_so(tmp_path: Path) -> None:
+    def side(engine: str, sha256: str, model: str = "tiny") -> RunDir:
+        before = Before(n=6, targets=({"id": f"{model}/{engine}", "model": model, "engine": "fake"},))
+        made = before.run()
+        fed = [replace(sample, prompt_sha256=sha256) for sample in made.samples]
+        return written(replace(made, samples=fed), tmp_path / engine, before.facts())
+
+    (target,) = compare(side("one", "a"), side("two", "b")).targets
+    assert [finding.partition(":")[0] for finding in target.findings] == ["prompts_differ in A", "prompts_differ in B"]
+    assert "than tiny/two in B in 6 of 6 cases" in target.findings[0]
+    tainted = {change.metric for change in target.changes if change.tainted_by}
+    assert {"ttft", "quality"} <= tainted
+    assert "decode_tps" not in tainted
+    (target,) = compare(side("three", "a"), side("four", "a")).targets
+    assert target.findings == ()
+    (target,) = compare(side("five", "a"), side("six", "b", "another")).targets
+    assert target.findings == (), "another model has another template"

@@ -241,6 +241,7 @@ def test_formulas_and_provenance() -> None:
     provenance = section(text, "Provenance")
     assert "seed 0; 3 loads" in provenance
     assert "Engine `fake`: fakeengine 1.2.3, cpu." in provenance
+    assert "Server" not in provenance, "runs without one have no such line"
     assert f"from pypi:some_model==1.0, sha256 `{target('a').digest}`." in provenance
     assert "Audition 0.0.0, Python 3.11.9, Linux 6.1 (x86_64)" in provenance
 
@@ -280,6 +281,19 @@ def test_many_targets() -> None:
     assert text.count("- Not `t") == 39
 
 
+def test_who_a_server_said_that_it_was_is_in_the_provenance() -> None:
+    host = copy.deepcopy(HOST)
+    about = {"package": "Ollama 0.12.6", "model": "m:latest", "quantization": "Q4_K_M", "context": 4096, "slots": None}
+    host["servers"] = {"m@127.0.0.1:1/endpoint": {**about, "notes": ['"m" is "m:latest" there']}}
+    provenance = section(report(run(Made("a")), host=host), "Provenance")
+    line = next(line for line in provenance.splitlines() if "Server" in line)
+    assert "`m@127.0.0.1:1/endpoint`" in line
+    assert "Ollama 0.12.6, model m:latest, quantization Q4" in line.replace("\\_", "_")
+    assert "context 4096" in line
+    assert "slots" not in line
+    assert '"m" is "m:latest" there' in line
+
+
 @pytest.mark.parametrize("evil", HOSTILE)
 def test_hostile_text_anywhere_is_only_text(evil: str) -> None:
     cases = [case(evil, prompt=evil, expect=("yes",)), case("plain", prompt=evil)]
@@ -290,6 +304,7 @@ def test_hostile_text_anywhere_is_only_text(evil: str) -> None:
     samples += [sample("failed", target="bad", case=c.id, error=error) for c in cases]
     loads = [load(target=i, block=block.id) for i, block in zip(ids, made.blocks, strict=True)]
     host = {**copy.deepcopy(HOST), "engines": {evil: {"package": evil, "device": evil}}, "models": {}}
+    host["servers"] = {evil: {"package": evil, "model": evil, "quantization": evil, "notes": [evil]}}
     host["machine"] |= {"cpu": evil, "os_release": evil}
     text = report(Run(made, samples, loads), host=host)
 

@@ -44,6 +44,19 @@ def test_memory_is_the_largest_of_all_loads(tag: str, field: str, part: str) -> 
     assert (found.value, found.reason) == (None, "its memory could not be read")
 
 
+def test_a_servers_memory_is_the_whole_servers_and_is_labelled_so() -> None:
+    loads = [load(peak=Memory(500, 400, 100), after_unload=None, memory_reason="a server keeps its model")]
+    assert estimate("peak_memory", [], [], loads, format="server").label == "Peak memory, whole server"
+    found = estimate("peak_memory_anonymous", [], [], loads, format="server")
+    assert (found.value, found.label) == (400.0, "Peak anonymous memory, whole server")
+    assert estimate("peak_memory", [], [], loads).label is None
+    found = estimate("memory_after_unload", [], [], loads, format="server")
+    assert (found.value, found.reason) == (None, "a server keeps its model")
+    elsewhere = [load(peak=None, memory_reason="the server is not on this machine")]
+    for tag in ("peak_memory", "peak_memory_anonymous"):
+        assert estimate(tag, [], [], elsewhere, format="server").reason == "the server is not on this machine"
+
+
 def test_where_the_system_does_not_tell_anonymous_memory_apart_it_is_unknown() -> None:
     found = estimate("peak_memory_anonymous", [], [], [load(peak=Memory(500))])
     assert (found.value, found.reason) == (None, "the system does not tell anonymous memory apart")

@@ -22,6 +22,7 @@ from audition.bench.guards.drift import Drift
 from audition.bench.guards.endpoint import DeviceFallback, MissingChatTemplate, TemplateNotApplied, WrongModel
 from audition.bench.guards.failures import FailingRequests, Truncation
 from audition.bench.guards.machine import BackgroundLoad, MemoryKept, OnBattery, Steal, Swapping, Throttled
+from audition.bench.guards.same_model import EngineDisagrees, PromptsDiffer
 from audition.bench.guards.sampler import (
     FinishReasonWrong,
     MaxTokensIgnored,
@@ -40,6 +41,8 @@ GUARDS: tuple[Guard, ...] = (
     FailingRequests(),
     WrongModel(),
     DeviceFallback(),
+    EngineDisagrees(),
+    PromptsDiffer(),
     ContextTooSmall(),
     TemplateNotApplied(),
     MissingChatTemplate(),

@@ -36,6 +36,7 @@ class Evidence:
         cases: By id.
         host: The content of `host.json`.
         probes_ended: The code of the error that ended the probes before everything was asked; None if nothing did.
+        others: The measured samples of the other targets of the same model, by the target's name.
     """
 
     target: Target
@@ -47,6 +48,7 @@ class Evidence:
     probes: Mapping[str, Sample] = field(default_factory=dict)
     host: Mapping[str, Any] = field(default_factory=dict)
     probes_ended: str | None = None
+    others: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -57,7 +59,7 @@ class Evidence:
         loads: Sequence[Load],
         host: Mapping[str, Any],
     ) -> Evidence:
-        """Return what a run recorded of one target; `samples` and `loads` may be those of all.
+        """Return what a run recorded of one target, and of others with its model, from the samples and loads of all.
 
         A probe may have been asked again, because it failed or after a resume, and the last answer counts. The load for
         the probes is left out: it is not measured.
@@ -78,6 +80,11 @@ class Evidence:
             # That it was given up says less than what it was given up for.
             probes_ended=last.error["code"] if ended == "gave_up" and last is not None and last.error else ended,
             host=host,
+            others={
+                other.id: [s for s in samples if s.target == other.id and s.phase == "measured"]
+                for other in plan.targets
+                if other.model == target.model and other.id != target.id
+            },
         )
 
     def step(self, code: str, step: str) -> Sample | None:

@@ -194,6 +194,11 @@ FAULTS: tuple[_Degenerate, ...] = (
 """What makes an answer unusable."""
 
 
+def is_unusable(sample: Sample, case: Case) -> bool:
+    """Return whether an answer shows one of the faults above."""
+    return any(guard.is_hit(sample, case) for guard in FAULTS)
+
+
 class UnusableAnswers(Guard):
     """At least half of the answers show one of the faults above: this target cannot be picked."""
 

@@ -15,19 +15,20 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 0.01
 # Listing the children reads every process of the system, so it is done less often than the cheap figures are read.
-_TREE_INTERVAL_S = 0.5
+_TREE_INTERVALS = 50
 
 
 class MemoryMeter:
     """Watches a process and its children until it is closed.
 
-    Resident sizes are added over the tree; pages that two of its processes share count in both. Ten milliseconds
-    between samples: a shorter peak can be missed.
+    Resident sizes are added over the tree; pages that two of its processes share count in both. A peak that is shorter
+    than the time between samples can be missed.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, interval_s: float = INTERVAL_S) -> None:
         import psutil
 
+        self._interval_s = interval_s
         try:
             self._root: psutil.Process | None = psutil.Process(pid)
         except psutil.Error:
@@ -40,14 +41,14 @@ class MemoryMeter:
         self._thread = threading.Thread(target=self._watch, name="memory meter", daemon=True)
         self._thread.start()
 
-    def now(self) -> Memory | None:
-        """Return the tree's memory now, or None when the process is gone."""
+    def now(self, *, whole: bool = False) -> Memory | None:
+        """Return the tree's memory now, or None when the process is gone; `whole` looks for new children first."""
         import psutil
 
         if self._root is None:
             return None
         with self._lock:
-            if time.monotonic() - self._tree_read_at > _TREE_INTERVAL_S:
+            if whole or time.monotonic() - self._tree_read_at > _TREE_INTERVALS * self._interval_s:
                 try:
                     self._tree = [self._root, *self._root.children(recursive=True)]
                 except psutil.Error:
@@ -81,7 +82,7 @@ class MemoryMeter:
         self.close()
 
     def _watch(self) -> None:
-        while not self._stop.wait(INTERVAL_S):
+        while not self._stop.wait(self._interval_s):
             self.now()
 
 

@@ -35,9 +35,14 @@ class Address:
     path: str
 
     @property
+    def origin(self) -> str:
+        """The address as text, without its path."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
     def url(self) -> str:
         """The address as text."""
-        return f"{self.scheme}://{self.authority}{self.path}"
+        return self.origin + self.path
 
     @property
     def is_loopback(self) -> bool:

@@ -16,6 +16,10 @@ MAX_PIECES = 1_000_000
 class Exchange:
     """One request and what comes back for it, filled by the connection while it comes.
 
+    Args:
+        done: Resolved when nothing more will come.
+        limit: The most bytes that the answer may have; None allows what the longest stream needs.
+
     Attributes:
         done: Resolved when nothing more will come.
         sent_ns: The last moment before the request went out.
@@ -36,11 +40,12 @@ class Exchange:
     __slots__ = (
         *("done", "sent_ns", "end_ns", "status", "headers", "complete", "by_close", "reusable", "expired", "failure"),
         *("stamped", "lag_ns", "connect_ms", "sent_again", "bodies", "reads", "on_body"),
-        *("_parser", "_size", "_without_body"),
+        *("_parser", "_limit", "_size", "_without_body"),
     )
 
-    def __init__(self, done: asyncio.Future[None]) -> None:
+    def __init__(self, done: asyncio.Future[None], limit: int | None = None) -> None:
         self.done = done
+        self._limit = limit or MAX_ANSWER_BYTES
         self.sent_ns = self.end_ns = 0
         self.status: int | None = None
         self.headers: dict[bytes, bytes] = {}
@@ -173,8 +178,8 @@ class Exchange:
     def _check_bounds(self, pieces: int) -> None:
         if self._without_body > MAX_HEADER_BYTES:
             self.failure = ("bad_response", f"more than {MAX_HEADER_BYTES >> 10} KB of headers")
-        elif self._size > MAX_ANSWER_BYTES:
-            self.failure = ("answer_too_large", f"the answer has more than {MAX_ANSWER_BYTES >> 20} MB")
+        elif self._size > self._limit:
+            self.failure = ("answer_too_large", f"the answer has more than {self._limit >> 20} MB")
         elif pieces > MAX_PIECES:
             self.failure = ("answer_too_large", f"the answer has more than {MAX_PIECES:,} pieces")
 

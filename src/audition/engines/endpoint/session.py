@@ -22,6 +22,8 @@ from audition.errors import UsageError
 from audition.text import one_line
 
 _MAX_MODELS = 10_000
+_MAX_DOCUMENT_BYTES = 8 * 2**20
+"""Lists of hosted services with hundreds of models have about one megabyte."""
 _CLOSED = frozenset({"connection_lost", "connection_reset"})
 _CLOSING_NS = 100_000_000
 """How soon after a request the end of a connection that was closing already is seen, on a busy machine too."""
@@ -67,7 +69,7 @@ class EndpointSession:
         self._dialect = Dialect(stream=stream)
         self._kept = connections
         self._idle: list[Connection] = []
-        self._post = self._head("POST", "/chat/completions")
+        self._post = self._head("POST", f"{address.path}/chat/completions")
 
     async def ask(
         self, messages: list[dict[str, str]], params: dict[str, Any], timeout_s: float
@@ -105,10 +107,34 @@ class EndpointSession:
         Raises:
             EngineError: It cannot be reached, or does not answer with such a list.
         """
-        exchange = await self._exchange(self._head("GET", "/models"), timeout_s)
+        content = await self._content(self._head("GET", f"{self._route.address.path}/models"), timeout_s)
+        listed = content.get("data") if isinstance(content, dict) else None
+        if not isinstance(listed, list):
+            raise EngineError("the server's list of models cannot be read", code="bad_response")
+        return [entry for entry in listed[:_MAX_MODELS] if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+
+    async def fetch(self, path: str, timeout_s: float, *, body: dict[str, Any] | None = None) -> Any:
+        """Return the JSON that the server answers with at a route beside the OpenAI ones; None where it is no JSON.
+
+        Args:
+            path: From the server's root, which is the address without `/v1`; quoted.
+            timeout_s: After this, from the moment of sending, the request is stopped.
+            body: Sent as JSON with POST; None asks with GET.
+
+        Raises:
+            EngineError: There is no such route, or the server cannot be reached or refuses.
+        """
+        path = self._route.address.path.removesuffix("/v1") + path
+        if body is None:
+            return await self._content(self._head("GET", path), timeout_s)
+        data = json.dumps(body).encode("ascii")
+        return await self._content(b"%s%d\r\n\r\n%s" % (self._head("POST", path), len(data), data), timeout_s)
+
+    async def _content(self, request: bytes, timeout_s: float) -> Any:
+        exchange = await self._exchange(request, timeout_s, _MAX_DOCUMENT_BYTES)
         failure = exchange.failure
         if exchange.expired:
-            failure = ("timeout", f"the server did not list its models within {timeout_s:g} s")
+            failure = ("timeout", f"the server did not answer within {timeout_s:g} s")
         elif failure is None and exchange.status is not None and not 200 <= exchange.status < 300:
             failure = refused(exchange.status, exchange.body(), exchange.headers.get(b"location"))
         if failure is not None:
@@ -116,13 +142,9 @@ class EndpointSession:
             message = message.replace(self._key, "[key]") if self._key else message
             raise EngineError(one_line(message, 500), code=code)
         try:
-            content = json.loads(exchange.body())
+            return json.loads(exchange.body())
         except (ValueError, RecursionError):
-            content = None
-        listed = content.get("data") if isinstance(content, dict) else None
-        if not isinstance(listed, list):
-            raise EngineError("the server's list of models cannot be read", code="bad_response")
-        return [entry for entry in listed[:_MAX_MODELS] if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+            return None
 
     async def open(self, n: int) -> None:
         """Have at least `n` connections open and idle, and keep as many from now on.
@@ -142,11 +164,11 @@ class EndpointSession:
         while self._idle:
             self._idle.pop().close()
 
-    def _head(self, method: str, route: str) -> bytes:
+    def _head(self, method: str, path: str) -> bytes:
         """Return the head of a request; of a POST, up to the number in `Content-Length`."""
         address, proxy = self._route.address, self._route.proxy
         lines = [
-            f"{method} {address.url if proxy and not self._route.tls else address.path}{route} HTTP/1.1",
+            f"{method} {address.origin if proxy and not self._route.tls else ''}{path} HTTP/1.1",
             f"Host: {address.authority}",
             "Accept: text/event-stream, application/json",
             "Accept-Encoding: identity",
@@ -159,7 +181,7 @@ class EndpointSession:
         lines += ["Content-Type: application/json", "Content-Length: "] if method == "POST" else ["", ""]
         return "\r\n".join(lines).encode("ascii")
 
-    async def _exchange(self, request: bytes, timeout_s: float) -> Exchange:
+    async def _exchange(self, request: bytes, timeout_s: float, limit: int | None = None) -> Exchange:
         """Send a request on a connection that was kept, else on a new one.
 
         Some servers (llama.cpp's after each stream) close a connection that they promised to keep, so that the next
@@ -168,7 +190,7 @@ class EndpointSession:
         """
         kept = self._take(asyncio.get_running_loop())
         if kept is not None:
-            exchange = await self._on(kept, request, timeout_s)
+            exchange = await self._on(kept, request, timeout_s, limit)
             if not _was_closing(exchange):
                 return exchange
         started_ns = time.perf_counter_ns()
@@ -180,14 +202,14 @@ class EndpointSession:
             exchange.broke(error.code, error.message, time.perf_counter_ns())
             return exchange
         connect_ms = round((time.perf_counter_ns() - started_ns) / 1e6, 3)
-        exchange = await self._on(connection, request, timeout_s)
+        exchange = await self._on(connection, request, timeout_s, limit)
         exchange.connect_ms = connect_ms
         exchange.sent_again = kept is not None
         return exchange
 
-    async def _on(self, connection: Connection, request: bytes, timeout_s: float) -> Exchange:
+    async def _on(self, connection: Connection, request: bytes, timeout_s: float, limit: int | None) -> Exchange:
         loop = asyncio.get_running_loop()
-        exchange = Exchange(loop.create_future())
+        exchange = Exchange(loop.create_future(), limit)
         timer = loop.call_later(timeout_s, lambda: exchange.expire(time.perf_counter_ns()))
         try:
             connection.send(request, exchange)

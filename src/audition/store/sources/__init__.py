@@ -6,12 +6,15 @@ from audition.errors import UsageError
 from audition.models.spec import Variant
 from audition.store.sources.base import Sink, Source
 from audition.store.sources.file import FileSource
+from audition.store.sources.foundry import FoundrySource
 from audition.store.sources.hf import HfSource
+from audition.store.sources.imported import ImportedSource
+from audition.store.sources.own import OwnSource
 from audition.store.sources.pypi import PypiSource
 
 __all__ = ["Sink", "Source", "source_of"]
 
-_SOURCES: tuple[Source, ...] = (PypiSource(), FileSource(), HfSource())
+_SOURCES: tuple[Source, ...] = (PypiSource(), FileSource(), HfSource(), FoundrySource(), ImportedSource(), OwnSource())
 
 
 def source_of(variant: Variant) -> Source:

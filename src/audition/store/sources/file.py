@@ -1,4 +1,4 @@
-"""`file:path`: a model file that a person already has; it is hashed and copied into the store."""
+"""`file:path`: a model's file or folder that a person already has; it is hashed and copied into the store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from audition.errors import UsageError
+from audition.models.folder import GGUF, open_folder
+from audition.models.folder_check import refuse_bad
 from audition.models.gguf import read_gguf_header
 from audition.models.spec import Variant, VariantFile
 from audition.paths import expanded
@@ -16,7 +18,7 @@ from audition.store.sources.base import Sink
 
 
 class FileSource:
-    """A local file. The copy is what is measured, so that a later edit of the original cannot change a result."""
+    """A local file or folder. Its copy is measured, so that a later edit of the original cannot change a result."""
 
     scheme: ClassVar[str] = "file"
 
@@ -26,24 +28,50 @@ class FileSource:
         return path.stem, hashlib.sha256(str(path).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def fingerprint(self, variant: Variant) -> str | None:
-        """Size and modification time, or None once the original is gone (the copy stays usable)."""
+        """Sizes and modification times, or None once the original is gone (the copy stays usable)."""
         try:
-            stat = _path(variant).stat()
-        except (OSError, ValueError):  # the latter when no disk can hold such a name
+            path = _path(variant)
+            if variant.format == GGUF:
+                return _times(path)
+            files = [entry for entry in sorted(path.iterdir()) if entry.is_file() and not entry.name.startswith(".")]
+            told = "\n".join(f"{entry.name} {_times(entry)}" for entry in files)
+            return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        except (OSError, ValueError):  # ValueError when no disk can hold such a name
             return None
-        return f"{stat.st_size}-{stat.st_mtime_ns}"
 
     def fetch(self, variant: Variant, sink: Sink) -> Iterator[StoredFile]:
-        """Copy the file, after a look at its header: nothing is copied that could not be a model."""
-        path = _path(variant)
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist"
-            raise UsageError(f"{path} {what}", fix="give the path of a .gguf file", code="model_not_found")
-        read_gguf_header(path)
-        size = path.stat().st_size
-        sink.need_space(size)
-        file = variant.files[0] if variant.files else VariantFile(path.name)
-        yield sink.deliver(file, read_chunks(path), size=size)
+        """Copy it, after a look at what it says: nothing is copied that could not be a model."""
+        yield from deliver_local(_path(variant), variant, sink)
+
+
+def deliver_local(path: Path, variant: Variant, sink: Sink) -> Iterator[StoredFile]:
+    """Deliver the files of a variant from a file or folder on this machine.
+
+    Raises:
+        AuditionError: It is not there, or it is no model that could be loaded.
+    """
+    if variant.format != GGUF:
+        refuse_bad(path, variant.format)
+        folder = open_folder(path, variant.format)
+        sink.need_space(folder.size)
+        known = {file.name: file for file in variant.files}
+        for name in folder.files:
+            file = known.get(name) or VariantFile(name)
+            yield sink.deliver(file, read_chunks(path / name), size=(path / name).stat().st_size)
+        return
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UsageError(f"{path} {what}", fix="give the path of a .gguf file", code="model_not_found")
+    read_gguf_header(path)
+    size = path.stat().st_size
+    sink.need_space(size)
+    file = variant.files[0] if variant.files else VariantFile(path.name)
+    yield sink.deliver(file, read_chunks(path), size=size)
+
+
+def _times(path: Path) -> str:
+    stat = path.stat()
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
 def _path(variant: Variant) -> Path:

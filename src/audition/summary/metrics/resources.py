@@ -12,7 +12,8 @@ from audition.summary.metrics.base import Metric, PerLoad, PerRequest, Reading, 
 from audition.summary.metrics.estimate import Estimate
 from audition.summary.metrics.speed import decode_rate
 
-_UNREADABLE = "its memory could not be read"
+WHOLE_SERVER = "whole server"
+"""With all that it has loaded besides the model that is measured."""
 
 
 class LoadTime(PerLoad):
@@ -36,13 +37,20 @@ class PeakMemory(PerLoad):
     tag = "peak_memory"
     header = "Peak memory"
     unit = "bytes"
-    formula = "largest resident size of the engine's process tree, anonymous + file-backed, sampled every 10 ms"
+    formula = (
+        "largest resident size of the process tree of the engine, or of the server where it runs on this machine, "
+        "anonymous + file-backed, sampled every 10 ms (of a server 100 ms)"
+    )
     digits = 0
     statistic = "maximum"
 
     def value(self, load: Load) -> float | str:
         """A reason when nothing could be read."""
-        return _total(load.peak)
+        return _total(load.peak, load)
+
+    def condense(self, used: Sequence[Reading], records: Records) -> Estimate:
+        """Return the maximum; of a server it is the whole of it, and its label says so."""
+        return _whole_server(super().condense(used, records), self.header, records)
 
 
 class PeakAnonymousMemory(PerLoad):
@@ -58,9 +66,13 @@ class PeakAnonymousMemory(PerLoad):
     def value(self, load: Load) -> float | str:
         """A reason where the system does not tell it apart."""
         if load.peak is None:
-            return _UNREADABLE
+            return _unknown(load)
         anonymous = load.peak.anonymous
         return "the system does not tell anonymous memory apart" if anonymous is None else float(anonymous)
+
+    def condense(self, used: Sequence[Reading], records: Records) -> Estimate:
+        """Return the maximum; of a server it is the whole of it, and its label says so."""
+        return _whole_server(super().condense(used, records), self.header, records)
 
 
 class MemoryAfterUnload(PerLoad):
@@ -75,7 +87,7 @@ class MemoryAfterUnload(PerLoad):
 
     def value(self, load: Load) -> float | str:
         """A reason when nothing could be read."""
-        return _total(load.after_unload)
+        return _total(load.after_unload, load)
 
 
 class PeakGpuMemory(PerLoad):
@@ -166,5 +178,13 @@ def _bandwidth(host: Mapping[str, Any]) -> float | str:
     return f"memory bandwidth: {reason}" if reason else "this machine's memory bandwidth was not measured"
 
 
-def _total(memory: Memory | None) -> float | str:
-    return _UNREADABLE if memory is None else float(memory.total)
+def _total(memory: Memory | None, load: Load) -> float | str:
+    return _unknown(load) if memory is None else float(memory.total)
+
+
+def _unknown(load: Load) -> str:
+    return load.memory_reason or "its memory could not be read"
+
+
+def _whole_server(estimate: Estimate, header: str, records: Records) -> Estimate:
+    return replace(estimate, label=f"{header}, {WHOLE_SERVER}") if records.target.is_server else estimate

@@ -1,0 +1,189 @@
+"""`model import`: a file or folder of one's own becomes a variant in the store, converted first when that is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from audition.convert import onnx
+from audition.convert.onnx import Original
+from audition.errors import AuditionError, UsageError
+from audition.models.catalog import alias_of, check_alias
+from audition.models.folder import GGUF, ONNX, SAFETENSORS, format_of, open_folder
+from audition.models.folder_check import check_folder, refuse_bad
+from audition.models.folder_header import read_header
+from audition.models.header import ModelHeader
+from audition.models.spec import Licence, LicenceClass, Variant
+from audition.store.blobs import Progress, StoredFile, no_progress, read_chunks
+from audition.store.folders import folder_digest
+from audition.store.known import known_models
+from audition.store.store import Installed, Store, taken
+
+CONVERTIBLE = (GGUF, SAFETENSORS)
+
+
+def import_path(
+    store: Store, path: Path, *, name: str | None = None, licence: Licence, progress: Progress = no_progress
+) -> Installed:
+    """Take a `.gguf` file or a model's folder into the store as it is.
+
+    Args:
+        store: The store.
+        path: The file or folder.
+        name: What it shall be called, `alias` or `alias:variant`; None takes the file's or folder's own name.
+        licence: Its terms; where unknown, what its own files say.
+        progress: Told of the copying.
+
+    Raises:
+        UsageError: The name is taken, or cannot be one.
+        AuditionError: It is no model that could be loaded.
+    """
+    format_, header = _look_at(path)
+    alias, chosen = _named(name, alias_of(path))
+    variant = _variant(store, alias, chosen, format_, header.quantization)
+    provenance = {"imported_from": str(path.absolute())}
+    return store.add(variant, path, licence, progress, provenance=provenance)
+
+
+def import_onnx(
+    store: Store,
+    original: Original,
+    precision: str,
+    *,
+    name: str | None = None,
+    log: Path,
+    progress: Progress = no_progress,
+) -> Installed:
+    """Convert a model to ONNX for ONNX Runtime GenAI; it becomes another variant of the same model.
+
+    Args:
+        store: The store.
+        original: A GGUF file, or a Hugging Face folder.
+        precision: One of `onnx.PRECISIONS`.
+        name: What it shall be called; None takes the original's name, and the precision for the variant.
+        log: Where the tools' output goes.
+        progress: Told of each step.
+
+    Raises:
+        UsageError: The name is taken, or it is no format that can be converted.
+        AuditionError: Something that it needs is not installed, or the conversion failed.
+    """
+    if original.format not in CONVERTIBLE:
+        raise UsageError(
+            f"{original.id} is in the format {original.format}, which cannot be converted",
+            fix="convert from a .gguf file or a Hugging Face folder",
+        )
+    alias, chosen = _named(name, original.id.partition(":")[0])
+    variant = Variant(alias, ONNX, precision.upper(), f"import:{alias}:{chosen or precision}", name=chosen)
+    before = store.find(variant)
+    if before is not None:
+        made_from = (before.provenance or {}).get("converted_from", {})
+        if isinstance(made_from, dict) and made_from.get("sha256") == original.digest:
+            return before
+        raise taken(before.id)
+    _refuse_taken(store, variant)
+    onnx.need_tools()
+    provenance = {"converted_from": original.to_json(), "precision": precision, "tools": onnx.tools()}
+    with _workplace(store, variant) as work:
+        folder = onnx.convert(original, precision, work, log, progress)
+        fatal = [problem for problem in check_folder(folder, ONNX) if problem.fatal]
+        if fatal:
+            raise AuditionError(
+                f"the conversion gave a model that cannot be used: {fatal[0].message}",
+                fix=f"the log says more: {log}",
+                code="conversion_failed",
+            )
+        parameters = original.header.parameters
+        return store.add(variant, folder, original.licence, progress, provenance=provenance, parameters=parameters)
+
+
+def original_at(path: Path, licence: Licence, progress: Progress = no_progress) -> Original:
+    """Return a `.gguf` file or a folder of this machine as what a conversion starts from.
+
+    Raises:
+        AuditionError: It is no model that could be loaded.
+    """
+    format_, header = _look_at(path)
+    if licence.cls is LicenceClass.UNKNOWN and header.licence:
+        licence = Licence.named(header.licence, source="gguf header" if format_ == GGUF else "model card")
+    if format_ == GGUF:
+        digest = _sha256(path, progress)
+    else:
+        folder = open_folder(path, format_)
+        stored = [StoredFile(name, 0, _sha256(path / name, progress)) for name in folder.files]
+        digest = folder_digest(stored)
+    source = f"file:{path.absolute()}"
+    return Original(alias_of(path), source, format_, header.quantization, path, header, licence, digest)
+
+
+def original_of(installed: Installed) -> Original:
+    """Return an installed model as what a conversion starts from."""
+    return Original(
+        installed.id,
+        installed.source,
+        installed.format,
+        installed.quantization,
+        installed.weights_path,
+        installed.header,
+        installed.licence,
+        installed.digest,
+    )
+
+
+def _sha256(path: Path, progress: Progress) -> str:
+    digest, done, size = hashlib.sha256(), 0, path.stat().st_size
+    for chunk in read_chunks(path):
+        digest.update(chunk)
+        done += len(chunk)
+        progress(path.name, done, size)
+    return digest.hexdigest()
+
+
+def _look_at(path: Path) -> tuple[str, ModelHeader]:
+    """Return the format of a model's file or folder, and what it states."""
+    refuse_bad(path)
+    format_ = format_of(path) or GGUF
+    return format_, read_header(path, format_)
+
+
+def _named(name: str | None, default: str) -> tuple[str, str | None]:
+    """Return the alias, and the variant's name where a person chose one."""
+    alias, _, chosen = (name or default).partition(":")
+    return check_alias(alias), check_alias(chosen).lower() if chosen else None
+
+
+def _variant(store: Store, alias: str, chosen: str | None, format_: str, quantization: str | None) -> Variant:
+    """Return what the import will be; where another format has that quantization already, both are in its name."""
+    usual = (quantization or format_).lower()
+    names = [chosen] if chosen else [usual, f"{usual}-{format_}"]
+    variants = [
+        Variant(alias, format_, quantization, f"import:{alias}:{each}", name=None if each == usual else each)
+        for each in names
+    ]
+    formats = {other.id: other.format for spec in known_models(store).values() for other in spec.variants}
+    variant = next((each for each in variants if formats.get(each.id, format_) == format_), variants[-1])
+    _refuse_taken(store, variant)
+    return variant
+
+
+def _refuse_taken(store: Store, variant: Variant) -> None:
+    """Refuse a name that means something else: the catalog's own variants win, so this one could not be named."""
+    for spec in known_models(store).values():
+        if any(other.id == variant.id and other.source != variant.source for other in spec.variants):
+            raise taken(variant.id)
+
+
+@contextmanager
+def _workplace(store: Store, variant: Variant) -> Iterator[Path]:
+    """Provide an empty folder in the store's staging, and clear it afterwards."""
+    staging = store.root / "staging"
+    staging.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"convert-{variant.model[:40]}-", dir=staging))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

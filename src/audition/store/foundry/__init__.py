@@ -1,0 +1,1 @@
+"""Foundry Local's SDK and its public catalog."""
