@@ -311,7 +311,7 @@ def make_plan(
         "servers": found_servers,
         "models": {
             variant.id: {
-                "sha256": installed.digest,
+                "sha256": installed.digest if installed.files else None,
                 "source": installed.source,
                 "header": installed.header.to_json(),
             }

@@ -44,6 +44,7 @@ UNDELIVERABLE = {
     "pypi": Variant("x", "gguf", "Q4_0", "pypi:x==1"),
     "file": Variant("x", "gguf", "Q4_0", "file:/nowhere/x.gguf"),
     "hf": Variant("x", "gguf", "Q4_0", "hf:owner/repo:Q4_0@main"),
+    "foundry": Variant("x", "onnx-genai", None, "foundry:x:1"),
     "import": Variant("x", "onnx-genai", "INT4", "import:x:int4"),
 }
 

@@ -134,6 +134,6 @@ def test_a_hugging_face_folder_is_converted_too(onnx_model: Path, own: Path, tmp
     done = audition("model", "import", folder, "--to", "onnx-genai", "--precision", "int8", "--licence", "Apache-2.0")
     assert done.stdout.startswith("my-smollm:int8 is in the store: onnx-genai, INT8"), done.stderr
     assert "licence Apache-2.0 (permissive)" in done.stdout
-    asked = ["--prompt", "What is the capital of France?", "--max-tokens", "12", "--temperature", "0"]
+    asked = ["--prompt", "Name three primary colours.", "--max-tokens", "12", "--temperature", "0"]
     answer = audition("run", "my-smollm:int8", *asked)
-    assert "Paris" in answer.stdout, answer.stderr
+    assert "primary colours are" in answer.stdout, answer.stderr

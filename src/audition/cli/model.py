@@ -107,12 +107,19 @@ def download(names: tuple[str, ...]) -> None:
     """Download models and verify them; what is here already is left as it is."""
     from audition import api
     from audition.cli import output
+    from audition.errors import UsageError
+    from audition.models.spec import ANY
     from audition.report.figures import size
     from audition.store.store import Store
 
     found = [api.find_model(name) for name in names]
     store = Store()
     for spec, variant in found:
+        if variant.format == ANY:
+            raise UsageError(
+                f"{variant.id} has no source: its engine reads weights of its own",
+                fix="run it or measure it; there is nothing to download",
+            )
         here = store.find(variant) is not None
         with output.download_progress() as progress:
             installed = api.install(spec, variant, store, progress)

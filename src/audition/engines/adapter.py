@@ -139,7 +139,7 @@ class AnyEngine:
             params: `max_tokens`, `temperature`, `seed`; the engine gets those that it takes.
             cancelled: Stops an engine that is waited for; between pieces, close this iterator.
         """
-        method, prompt = self._method, None
+        method = self._method
         if method == "chat":
             result = self._engine.chat(messages, **self._accepted(method, params))
         else:
@@ -167,7 +167,7 @@ class AnyEngine:
             if cancelled.is_set():
                 return
             raise
-        yield self._counted(finish, prompt, texts)
+        yield self._counted(finish, texts, params.get("max_tokens"))
 
     def _pieces(self, result: object, cancelled: threading.Event, method: str) -> Generator[Piece, None, None]:
         if inspect.isawaitable(result) or isinstance(result, AsyncIterable):
@@ -264,22 +264,23 @@ class AnyEngine:
             threading.Thread(target=self._loop.run_forever, name="adapter loop", daemon=True).start()
         return self._loop
 
-    def _counted(self, finish: Finish, prompt: str | None, texts: list[str]) -> Finish:
+    def _counted(self, finish: Finish, texts: list[str], max_tokens: int | None) -> Finish:
         """Return the end with the tokens that the engine's own tokenizer counts, where it did not say them itself.
 
-        The timer has stopped by then.
+        The timer has stopped by then. The prompt is not counted: what the engine makes of it only the engine knows, and
+        its text without the chat template would look like another prompt than that of other engines.
         """
         count = getattr(self._engine, "count_tokens", None)
         if count is None or finish.completion_tokens is not None:
             return finish
         try:
             completion = _count(self._settled(count("".join(texts))))
-            # Only the prompt that the engine was given as text is known; what `chat` makes of messages is not.
-            fed = finish.prompt_tokens if prompt is None else _count(self._settled(count(prompt)))
         except Exception:  # noqa: BLE001 - the answer is there all the same, and its tokens are not known
             traceback.print_exc()
             return finish
-        return replace(finish, completion_tokens=completion, prompt_tokens=fed, token_source="tokenizer")  # noqa: S106
+        is_cut = finish.reason is None and max_tokens is not None and completion >= max_tokens
+        reason = "length" if is_cut else finish.reason
+        return replace(finish, reason=reason, completion_tokens=completion, token_source="tokenizer")  # noqa: S106
 
     def _accepted(self, method: str, settings: dict[str, Any]) -> dict[str, Any]:
         """Return the settings that a method has parameters for: `load(weights_path)` alone is a complete adapter."""
