@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import ClassVar
 
 from audition.errors import UsageError
@@ -18,8 +19,11 @@ class OwnSource:
     scheme: ClassVar[str] = OWN
 
     def address(self, variant: Variant) -> tuple[str, str]:
-        """The model's name, and the path in short."""
-        return variant.model, hashlib.sha256(variant.source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        """The name of the weights, or of the model where it has none, and the path in short."""
+        path = variant.source.partition(":")[2]
+        return PurePath(path).name or variant.model, hashlib.sha256(
+            variant.source.encode("utf-8", "surrogatepass")
+        ).hexdigest()[:16]
 
     def fingerprint(self, variant: Variant) -> str | None:
         """None: they are looked at whenever they are wanted."""
