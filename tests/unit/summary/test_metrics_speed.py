@@ -230,3 +230,12 @@ def test_the_interval_of_gaps_reaches_the_figure_where_long_answers_pull_it_away
     long = sample(case="long", chunk_times_ms=tuple(20.0 * i for i in range(501)), completion_tokens=501)
     found = estimate("itl", [*short, long])
     assert (found.low, found.value, found.high) == (10.0, 20.0, 20.0)
+
+
+def test_text_that_came_all_at_once_has_no_gaps() -> None:
+    # Two pieces that one read brought have one time; a gap of 0 would be an invented one.
+    even = [sample(case=f"c{i}", chunk_times_ms=(0.0, 10.0, 20.0), completion_tokens=3) for i in range(9)]
+    found = estimate("itl", [*even, sample(case="lump", chunk_times_ms=(5.0, 5.0), completion_tokens=2)])
+    assert (found.low, found.value, found.high, found.n) == (10.0, 10.0, 10.0, 9)
+    left = readings("itl", [sample(chunk_times_ms=(5.0, 5.0), completion_tokens=2)]).left_out
+    assert [reading.reason for reading in left] == ["all text came at once"]

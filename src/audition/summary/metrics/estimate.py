@@ -126,7 +126,7 @@ def median_of_gaps(gaps: Sequence[Sequence[float]], cases: Sequence[Hashable], l
     return Estimate(
         "median of gaps",
         value=value,
-        low=None if middle.low is None else min(middle.low, value),
+        low=None if middle.low is None else max(0.0, min(middle.low, value)),
         high=None if middle.high is None else max(middle.high, value),
         interval_reason=middle.reason,
         scope=None if middle.low is None else _scope(middle.between_cases, middle.between_loads),

@@ -142,7 +142,10 @@ class Itl(Metric):
     digits = 2
 
     def read(self, records: Records) -> Readings:
-        """Return each request's gaps; one that failed has no more of them to wait for."""
+        """Return each request's gaps; one that failed has no more of them to wait for.
+
+        Text that came all at once shows no gaps: the time between pieces that one read brought is not known.
+        """
         return Readings.sorted_out(self._reading(sample, records) for sample in records.measured)
 
     def condense(self, used: Sequence[Reading], records: Records) -> Estimate:
@@ -158,7 +161,7 @@ class Itl(Metric):
         if has_failed(sample):
             return Reading(sample, reason=failure(sample))
         gaps = tuple(round(later - earlier, 6) for earlier, later in pairwise(sample.chunk_times_ms))
-        return Reading(sample, gaps) if gaps else Reading(sample, reason=_at_once(sample, records))
+        return Reading(sample, gaps) if any(gaps) else Reading(sample, reason=_at_once(sample, records))
 
     @staticmethod
     def _are_tokens(used: Sequence[Reading]) -> bool:
