@@ -57,6 +57,7 @@ def describe_machine() -> dict[str, Any]:
         "cores_logical_total": _fact(psutil.cpu_count),
         "cores_physical": _fact(lambda: psutil.cpu_count(logical=False)),
         "cores_quota": _fact(cores_quota),
+        "threading": _fact(surroundings.threading),
         "l3_bytes": _fact(processor.l3_bytes),
         "numa_nodes": _fact(processor.numa_nodes),
         "memory_total_bytes": _fact(lambda: memory_limit() or int(psutil.virtual_memory().total)),

@@ -19,7 +19,7 @@ ALLOWABLE = {
     "prompts": "the cases, or what is expected of their answers; only the cases that are the same are compared",
     "settings": "a setting that changes what is measured, such as `max_tokens` or the context",
     "levels": "the load levels; only those that both runs have are compared",
-    "machine": "processor, cores, memory, system or architecture",
+    "machine": "processor, cores, memory, system, architecture or how engines are told to use threads",
     "incomplete": "a run that did not end; what it has is compared",
     "model": "the bytes of the model under one name",
     "audition": "the version of Audition that measured",
@@ -30,7 +30,7 @@ _SETTINGS = (
     *("max_tokens", "temperature", "deterministic", "stream", "prompt_cache"),
     *("interleave", "warmup", "timeout_s"),
 )
-_MACHINE = ("cpu", "cores_logical", "os", "architecture")
+_MACHINE = ("cpu", "cores_logical", "os", "architecture", "threading")
 _SAME_MEMORY = 0.02
 """What a system keeps for itself changes with its kernel: memory that differs by less is the same memory."""
 _NAMED_CASES = 3

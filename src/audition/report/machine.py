@@ -23,6 +23,8 @@ def machine_lines(host: Mapping[str, Any]) -> list[str]:
     where += [_if("power from", machine.get("power_source"))]
     if known := [cell(str(fact)) for fact in where if fact]:
         lines.append(f"Machine: {', '.join(known)}")
+    if machine.get("threading"):
+        lines.append(f"Threads as the environment has them: {cell(str(machine['threading']))}")
     gpus = machine.get("gpus") or []
     if gpus:
         lines.append("GPUs: " + ", ".join(cell(str(gpu.get("name"))) for gpu in gpus))

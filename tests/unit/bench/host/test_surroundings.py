@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,3 +78,15 @@ def test_power(state: object, expected: tuple[str | None, float | None], monkeyp
 def test_a_system_without_the_sensor_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(psutil, "sensors_battery", raising=False)
     assert surroundings.battery() == (None, None)
+
+
+def test_variables_about_threads_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("OMP_", "GGML_", "MKL_", "OPENBLAS_", "KMP_"))]:
+        monkeypatch.delenv(name)
+    assert surroundings.threading() is None
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    monkeypatch.setenv("GGML_X", "1\n2" + "3" * 200)
+    monkeypatch.setenv("SECRET_KEY", "no")
+    told = surroundings.threading() or ""
+    assert told.endswith("OMP_WAIT_POLICY=passive") and told.startswith("GGML_X=1 2")
+    assert "SECRET" not in told and len(told) < 120
