@@ -173,12 +173,14 @@ class LlamaCpp:
             fed: How many tokens llama.cpp says they were: a prompt of another length is not the one that was fed.
         """
         key = hashlib.sha256(json.dumps(messages).encode("ascii")).digest()
-        if key not in self._prompts:
+        known = self._prompts.get(key)
+        if known is None:
+            tokens = self._tokens(messages)
+            known = (len(tokens), prompt_sha256(tokens))
             if len(self._prompts) >= _PROMPTS:
                 self._prompts.clear()
-            tokens = self._tokens(messages)
-            self._prompts[key] = (len(tokens), prompt_sha256(tokens))
-        count, sha256 = self._prompts[key]
+            self._prompts[key] = known
+        count, sha256 = known
         return sha256 if count == fed else None
 
     def _tokens(self, messages: list[dict[str, str]]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from audition.bench.guards.base import Evidence, Finding, Guard, answered
+from audition.bench.guards.base import TOKEN_TIMES, Evidence, Finding, Guard, answered
 from audition.bench.guards.script import is_foreign
 from audition.bench.plan import Case
 from audition.bench.sample import Sample
@@ -203,7 +203,7 @@ class UnusableAnswers(Guard):
     """At least half of the answers show one of the faults above: this target cannot be picked."""
 
     code = "unusable_answers"
-    taints = ("quality", "latency", "decode_tps", "throughput")
+    taints = ("quality", "latency", *TOKEN_TIMES, "e2e_tps", "throughput")
     share = 0.5
 
     def check(self, evidence: Evidence) -> Finding | None:
