@@ -82,11 +82,11 @@ def real_models(downloaded: Path, home: Path) -> Path:
 @pytest.fixture
 def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Registers the engines of `faulty_engines`, here and in engine processes."""
-    from audition.engines import host
+    from audition.engines import environment
 
     site = tmp_path / "site"
     faulty_engines.install(site)
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", str(site))
-    monkeypatch.setattr(host, "_ENVIRONMENT", host._ENVIRONMENT | {"PYTHONPATH"})
+    monkeypatch.setattr(environment, "ALLOWED", environment.ALLOWED | {"PYTHONPATH"})
     yield

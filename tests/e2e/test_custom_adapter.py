@@ -110,7 +110,7 @@ def test_the_example_by_its_models_json(real_models: Path, sample: Path, tmp_pat
 def test_the_example_as_an_installed_package(
     real_models: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from audition.engines import host
+    from audition.engines import environment
 
     site = tmp_path / "site"
     info = site / "my_engine-1.0.dist-info"
@@ -120,7 +120,7 @@ def test_the_example_as_an_installed_package(
     (info / "entry_points.txt").write_text("[audition.engines.v1]\nmy-engine = my_engine:MyEngine\n")
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setattr(host, "_ENVIRONMENT", host._ENVIRONMENT | {"PYTHONPATH"})
+    monkeypatch.setattr(environment, "ALLOWED", environment.ALLOWED | {"PYTHONPATH"})
     suite = api.load_suite(sample / "prompts.json")
     run = api.prepare(
         ["smollm2-135m"], suite, engines=["my-engine"], settings=Settings(rounds=1, probes=False, temperature=0.0)

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from audition.engines.host import child_environment
+from audition.engines.environment import child_environment
 from audition.errors import AuditionError
 from audition.models.folder import GGUF, open_folder
 from audition.models.header import ModelHeader

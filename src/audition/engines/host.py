@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 from audition.engines import wire
+from audition.engines.environment import child_environment
 from audition.engines.protocol import Chunk, EngineDied, EngineError, Finish, Reply
 from audition.engines.reference import Reference, engine_name
 from audition.store.blobs import disk_error
@@ -28,29 +29,6 @@ OPEN_TIMEOUT_S = 120.0
 LOAD_TIMEOUT_S = 900.0
 CANCEL_GRACE_S = 10.0
 """How long an engine that was told to stop may take before its process is ended."""
-
-# What a native engine needs from the environment; keys, tokens and proxies are not among it.
-_ENVIRONMENT = frozenset(
-    {
-        *("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
-        *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "APPDATA", "LOCALAPPDATA", "USERPROFILE"),
-        *("PROGRAMDATA", "VIRTUAL_ENV", "AUDITION_HOME"),
-    }
-)
-_ENVIRONMENT_PREFIXES = (
-    "LC_",
-    "CUDA_",
-    "NVIDIA_",
-    "HIP_",
-    "ROCR_",
-    "HSA_",
-    "VK_",
-    "GGML_",
-    "OMP_",
-    "MKL_",
-    "OPENBLAS_",
-)
-
 
 Answer = dict[str, Any] | None
 """What comes back through the pipe; None is its end."""
@@ -444,13 +422,3 @@ def probe(engine: str, log: Path, timeout_s: float = OPEN_TIMEOUT_S) -> dict[str
             fix=f"{Path(sys.executable).name} -m pip install 'audition[{engine}]'",
             code=error.code,
         ) from error
-
-
-def child_environment() -> dict[str, str]:
-    """Return what a child process gets of this environment."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name.upper() in _ENVIRONMENT or name.upper().startswith(_ENVIRONMENT_PREFIXES)
-    }
-    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from audition.engines import environment as allow_list
 from audition.engines import host
 from audition.engines.host import EngineProcess, probe
 from audition.engines.protocol import EngineDied, EngineError, Reply
@@ -160,13 +161,15 @@ def test_secrets_stay_outside(
 ) -> None:
     monkeypatch.setenv(name, "secret-of-ours")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")  # `host.json` records it, so engines must have it
     with loaded("reveals") as process:
         environment = json.loads(text(ask(process)))["environment"]
     assert "secret-of-ours" not in environment.values()
     assert environment["CUDA_VISIBLE_DEVICES"] == "1"
+    assert environment["GOMP_SPINCOUNT"] == "1000"
     assert environment["PATH"] == os.environ["PATH"]
-    allowed = {*host._ENVIRONMENT, "PYTHONUNBUFFERED", "PYTHONUTF8"}
-    others = {key for key in environment if key not in allowed and not key.startswith(host._ENVIRONMENT_PREFIXES)}
+    allowed = {*allow_list.ALLOWED, "PYTHONUNBUFFERED", "PYTHONUTF8"}
+    others = {key for key in environment if key not in allowed and not key.startswith(allow_list.PREFIXES)}
     assert others == set()
 
 

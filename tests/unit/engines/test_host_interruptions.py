@@ -31,9 +31,9 @@ LONG = 60.0
 PARENT = """
 import sys
 from pathlib import Path
-from audition.engines import host
+from audition.engines import environment, host
 
-host._ENVIRONMENT |= {"PYTHONPATH"}
+environment.ALLOWED |= {"PYTHONPATH"}
 engine, prompt, folder = sys.argv[1:]
 weights = Path(folder, "model.gguf")
 weights.write_bytes(b"weights")
