@@ -58,14 +58,19 @@ def _files(group: SameModel) -> str:
 def _standing(group: SameModel, standing: Standing) -> str:
     """Say who is best, how many times as much those take that are shown to differ, and who is not shown to."""
     shown = {id_: change for id_, change in standing.others.items() if change.verdict in ("better", "worse")}
+    equal = [id_ for id_, change in standing.others.items() if change.value == 0 and id_ not in shown]
     parts = [f"{_short(group, id_)} {_much(change)}" for id_, change in shown.items()]
-    alike = [f"{_short(group, id_)}{_mark(c)}" for id_, c in standing.others.items() if id_ not in shown and _is(c)]
-    unknown = [_short(group, id_) for id_, c in standing.others.items() if not _is(c)]
+    rest = {id_: change for id_, change in standing.others.items() if id_ not in {*shown, *equal}}
+    alike = [f"{_short(group, id_)}{_mark(change)}" for id_, change in rest.items() if _is(change)]
+    unknown = [_short(group, id_) for id_, change in rest.items() if not _is(change)]
     unknown += [_short(group, id_) for id_ in standing.unknown]
     parts += [f"no difference shown for {', '.join(alike)}"] if alike else []
     parts += [f"unknown for {', '.join(unknown)}"] if unknown else []
-    best = f"{_short(group, standing.best)} {_BEST[standing.metric]}, {figure(standing.value, standing.unit)}"
-    return "; ".join([f"{standing.header}: {best}", *parts])
+    best = f"{_short(group, standing.best)} {_BEST[standing.metric]}"
+    if equal:
+        others = ", ".join(f"{_short(group, id_)}{_mark(standing.others[id_])}" for id_ in equal)
+        best = f"{_short(group, standing.best)}, {others} are equal and best"
+    return "; ".join([f"{standing.header}: {best}, {figure(standing.value, standing.unit)}", *parts])
 
 
 _BEST = {

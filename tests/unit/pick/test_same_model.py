@@ -76,6 +76,13 @@ def test_a_difference_that_is_not_shown_is_said_to_be_none() -> None:
     assert said.endswith("; no difference shown for second")
 
 
+def test_of_equals_none_is_called_the_best() -> None:
+    (group,) = groups(made(ONE, TWO))
+    said = next(line for line in same_model.lines(group) if line.startswith("Quality"))
+    assert "first, second are equal and best, 1.00" in said
+    assert "scores best" not in said
+
+
 def test_with_one_load_no_difference_is_shown() -> None:
     (group,) = groups(made(ONE, TWO, rounds=1))
     said = next(line for line in same_model.lines(group) if line.startswith("TTFT"))
