@@ -81,7 +81,7 @@ def test_a_system_without_the_sensor_tells_nothing(monkeypatch: pytest.MonkeyPat
 
 
 def test_variables_about_threads_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(("OMP_", "GGML_", "MKL_", "OPENBLAS_", "KMP_"))]:
+    for name in [name for name in os.environ if name.startswith(surroundings._THREADING)]:
         monkeypatch.delenv(name)
     assert surroundings.threading() is None
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
