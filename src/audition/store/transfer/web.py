@@ -196,7 +196,7 @@ class Route:
                 return self._read(start, count)
             except Fault as fault:
                 try:
-                    wait_s = tries.wait_after(fault)
+                    wait_s = tries.wait_after(fault, went_on=False)
                 except Fault:
                     message = f"{self.location.host} could not be asked for {_name(self.location)}: {fault.why}"
                     raise AuditionError(message, fix=fault.fix, code=fault.code) from fault
