@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import queue
 import threading
 import time
@@ -220,6 +221,10 @@ class Download:
     def _hashed(self) -> tuple[str, int]:
         """Wait until everything is hashed."""
         size = self._pieces.size or 0
+        with self._partial.writer() as out:
+            # What a killed process wrote after its last note, of a file that was longer then, is no part of this one.
+            if out.seek(0, os.SEEK_END) > size:
+                out.truncate(size)
         self._tell(self._wanted.name, size)
         self._save()
         self._follower.end(size)
