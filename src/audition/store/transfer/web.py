@@ -171,7 +171,7 @@ class Route:
         self.location = location
         self._settings = settings or in_force()
         self._led_to: Location | None = None
-        self._opener: urllib.request.OpenerDirector | None = None
+        self._openers: dict[str, urllib.request.OpenerDirector] = {}
 
     def get(self, headers: Mapping[str, str]) -> Answer:
         """Ask for the file, following redirects; every status but those of redirects is returned.
@@ -242,14 +242,15 @@ class Route:
         raise Fault(f"it redirects more than {MAX_REDIRECTS} times", lasting=True)
 
     def _request(self, location: Location, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-        url = urlunsplit(_allowed(location))
+        parts = _allowed(location)
+        url = urlunsplit(parts)
         # A server that compresses would send bytes that cannot be verified, and ranges of something else.
         own = {"User-Agent": f"audition/{audition.__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
         request = urllib.request.Request(url, headers={**own, **location.headers, **headers})  # noqa: S310 - checked
-        if self._opener is None:
-            self._opener = _opener()
+        if parts.scheme not in self._openers:
+            self._openers[parts.scheme] = _opener(parts.scheme)
         try:
-            response = self._opener.open(request, timeout=self._settings.socket_s)
+            response = self._openers[parts.scheme].open(request, timeout=self._settings.socket_s)
         except urllib.error.URLError as error:
             raise _unreachable(error.reason) from error
         except TimeoutError as error:
@@ -347,16 +348,16 @@ def _redirected(location: Location, target: str) -> Location:
     return after if _origin(before) == _origin(parts) else replace(after, headers={})
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """Return a client that follows no redirect, raises for no status and opens only what is of the web."""
+def _opener(scheme: str) -> urllib.request.OpenerDirector:
+    """Return a client for a scheme that follows no redirect and raises for no status."""
     proxies = urllib.request.getproxies()
-    for scheme in _PORTS:
-        if "all" in proxies:
-            proxies.setdefault(scheme, proxies["all"])
+    if "all" in proxies:
+        proxies.setdefault(scheme, proxies["all"])
     opener = urllib.request.OpenerDirector()
     opener.add_handler(_Proxies(proxies))
     opener.add_handler(urllib.request.HTTPHandler())
-    opener.add_handler(urllib.request.HTTPSHandler(context=_trust()))
+    if scheme == "https":
+        opener.add_handler(urllib.request.HTTPSHandler(context=_trust()))
     return opener
 
 
