@@ -223,6 +223,7 @@ def test_killed_at_a_hundred_moments(settings: Settings, drivers: Any, model: by
         assert interrupted(store.partials) == []
     print(f"{dict(killed)}, {rounds} downloads, lost {went_back / KILLS / 1e3:,.0f} kB a kill, at most {longest:,} B")
     assert rounds > 3
+    assert went_back < KILLS * SIZE / 8
     assert killed["os.rename"] > 0
     assert killed["socket.connect"] > 0
 

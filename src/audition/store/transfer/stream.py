@@ -33,6 +33,7 @@ class Stream:
         self._route = route
         self._accepted = accepted
         self._end: int | None = None
+        self._fault: Fault | None = None
         self.alive_at = time.monotonic()
         self.is_accepted = False
 
@@ -150,9 +151,17 @@ class Stream:
 
     def _fill(self, answer: Answer, buffer: memoryview) -> int:
         """Read until the buffer is full, the body ends, or what is there should be written at last."""
+        if self._fault is not None:
+            raise self._fault
         count, since = 0, time.monotonic()
         while count < len(buffer) and self._claim.live:
-            got = answer.readinto(buffer[count:])
+            try:
+                got = answer.readinto(buffer[count:])
+            except Fault as fault:
+                if not count:
+                    raise
+                self._fault = fault  # once what came before it is written
+                break
             self.alive_at = time.monotonic()
             count += got
             if not got or self.alive_at - since > _FLUSH_S:
