@@ -29,9 +29,32 @@ def test_a_hub_name_says_repository_variant_and_revision(text, expected):
 
 @pytest.mark.parametrize(
     "text",
-    ["hf:", "hf:repo", "hf:a/b/c", "hf:../b", "hf:a/..", "hf:a/b:", "hf:a/b@", "hf:a/b:../x", "hf:a/b@../x", "hf:a//b"]
-    + ["hf:a/b c", "hf:a/b\n", "hf:-a/b", "hf:a/b.", "hf:a--b/c", "hf:a/b:x\0", "hf:a/b@x y", "hf:a/" + "b" * 200]
-    + ["hf:https://hub/a/b", "hf:a/b@~1", "hf:a/b:/x", "hf:ü/b", "hf:a/b@x//y", "hf:a/b@-x"],
+    [
+        "hf:",
+        "hf:repo",
+        "hf:a/b/c",
+        "hf:../b",
+        "hf:a/..",
+        "hf:a/b:",
+        "hf:a/b@",
+        "hf:a/b:../x",
+        "hf:a/b@../x",
+        "hf:a//b",
+        "hf:a/b c",
+        "hf:a/b\n",
+        "hf:-a/b",
+        "hf:a/b.",
+        "hf:a--b/c",
+        "hf:a/b:x\0",
+        "hf:a/b@x y",
+        "hf:a/" + "b" * 200,
+        "hf:https://hub/a/b",
+        "hf:a/b@~1",
+        "hf:a/b:/x",
+        "hf:ü/b",
+        "hf:a/b@x//y",
+        "hf:a/b@-x",
+    ],
 )
 def test_what_is_no_hub_name_is_told_so(text):
     with pytest.raises(UsageError) as caught:

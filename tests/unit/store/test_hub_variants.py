@@ -187,7 +187,7 @@ def test_pickles_are_refused_when_they_are_all_there_is():
 
 
 def test_an_onnx_model_that_was_not_made_for_generation_is_told_so():
-    with pytest.raises(AuditionError, match="no genai_config.json"):
+    with pytest.raises(AuditionError, match="no genai_config"):
         choose(repository("config.json", "onnx/model.onnx"), None)
 
 
