@@ -102,8 +102,9 @@ def test_numbers_that_are_none_are_unknown(wrong):
         "a/",
         5,
         "x" * 500,
-    ]
-    + ["a\x1b[2Jb", "a\u202eb"],
+        "a\x1b[2Jb",
+        "a\u202eb",
+    ],
 )
 def test_a_path_that_leads_elsewhere_is_refused(path):
     assert "whose path cannot be" in refused(sibling(rfilename=path))
