@@ -1,6 +1,5 @@
 """Asking a hub, over real HTTP and with Hugging Face's own client: a hub can be slow, broken or hostile."""
 
-import json
 import logging
 import time
 
@@ -10,7 +9,8 @@ from huggingface_hub.utils import close_session
 
 from audition.errors import AuditionError
 from audition.store.hub import client, look_up
-from hub_server import TOKEN, HubServer, Repo, Response, as_json, git_sha1, refusal, serving, sha256
+from file_server import Fault, redirect
+from hub_server import TOKEN, Repo, answer, git_sha1, refusal, serving, sha256
 
 FILES = {"README.md": b"---\nlicense: mit\n---\n", "m-Q4_K_M.gguf": b"GGUF" * 10}
 PATH = "/api/models/owner/repo"
@@ -95,7 +95,7 @@ def test_what_is_no_token_is_not_sent_and_not_shown(hub, monkeypatch, token):
 def test_the_token_never_goes_to_another_origin(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with serving(Repo("owner/repo", dict(FILES))) as other:
-        hub.canned[PATH] = Response(307, b"", {"Location": f"{other.url}{PATH}?blobs=True"})
+        hub.fail_always(PATH, redirect(f"{other.url}{PATH}?blobs=True", 307))
         look_up("owner/repo")
         assert hub.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
         assert [request.headers.get("authorization") for request in other.requests] == [None]
@@ -104,8 +104,9 @@ def test_the_token_never_goes_to_another_origin(hub, monkeypatch):
 def test_a_list_that_goes_on_elsewhere_gets_no_token_there(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with serving() as other:
-        other.canned["/"] = as_json([{"id": "owner/last"}])
-        hub.canned["/api/models"] = as_json([{"id": "owner/first"}], headers={"Link": f'<{other.url}/x>; rel="next"'})
+        other.fail_always("/x", answer([{"id": "owner/last"}]))
+        following = {"Link": f'<{other.url}/x>; rel="next"'}
+        hub.fail_always("/api/models", answer([{"id": "owner/first"}], headers=following))
         names = client.ask(lambda api: [info.id for info in api.list_models(author="owner")], "a list")
         assert names == ["owner/first", "owner/last"]
         assert [request.headers.get("authorization") for request in other.requests] == [None]
@@ -142,7 +143,7 @@ def test_a_gated_repository_can_be_looked_at_and_says_so(hub):
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "told"),
+    ("said", "code", "told"),
     [
         (refusal(401, None, "Invalid credentials in Authorization header"), "unauthorized", "token"),
         (refusal(403, None, "Forbidden"), "unauthorized", "does not let this token"),
@@ -153,26 +154,26 @@ def test_a_gated_repository_can_be_looked_at_and_says_so(hub):
         (refusal(418, None, "\x1b[2Jteapot"), "source_unavailable", "418"),
         (refusal(500, None, "x"), "source_unavailable", "500"),
         (refusal(503, None, "x"), "source_unavailable", "503"),
-        (Response(200, b""), "bad_answer", "answer"),
-        (Response(200, b"<html>log in to the hotel's network"), "bad_answer", "answer"),
-        (Response(200, b"\xff\xfe\x00"), "bad_answer", "answer"),
-        (as_json([]), "bad_answer", "answer"),
-        (as_json({}), "bad_answer", "answer"),
-        (as_json("owner/repo"), "bad_answer", "answer"),
-        (as_json(None), "bad_answer", "answer"),
-        (as_json({"id": "owner/repo", "siblings": 5}), "bad_answer", "answer"),
-        (as_json({"id": "owner/repo", "lastModified": "tomorrow"}), "bad_answer", "answer"),
-        (as_json({"id": "owner/repo", "sha": "x", "siblings": []}), "bad_answer", "commit"),
-        (Response(200, b"[" * 200_000), "bad_answer", "answer"),
-        (Response(200, b"x" * 100, {"Content-Encoding": "gzip"}), "bad_answer", "compressed"),
-        (Response(302, b"", {"Location": PATH}), "", ""),
-        (Response(302, b"", {"Location": "ftp://hub/x"}), "bad_answer", "elsewhere"),
-        (Response(302, b"", {"Location": "file:///etc/passwd"}), "bad_answer", "elsewhere"),
+        (answer(b""), "bad_answer", "answer"),
+        (answer(b"<html>log in to the hotel's network"), "bad_answer", "answer"),
+        (answer(b"\xff\xfe\x00"), "bad_answer", "answer"),
+        (answer([]), "bad_answer", "answer"),
+        (answer({}), "bad_answer", "answer"),
+        (answer("owner/repo"), "bad_answer", "answer"),
+        (answer(None), "bad_answer", "answer"),
+        (answer({"id": "owner/repo", "siblings": 5}), "bad_answer", "answer"),
+        (answer({"id": "owner/repo", "lastModified": "tomorrow"}), "bad_answer", "answer"),
+        (answer({"id": "owner/repo", "sha": "x", "siblings": []}), "bad_answer", "commit"),
+        (answer(b"[" * 200_000), "bad_answer", "answer"),
+        (answer(b"x" * 100, headers={"Content-Encoding": "gzip"}), "bad_answer", "compressed"),
+        (redirect(PATH), "", ""),
+        (redirect("ftp://hub/x"), "bad_answer", "elsewhere"),
+        (redirect("file:///etc/passwd"), "bad_answer", "elsewhere"),
     ],
     ids=lambda value: repr(value)[:60],
 )
-def test_every_refusal_is_one_sentence_with_a_way_out(hub, answer, code, told):
-    hub.canned[PATH] = answer
+def test_every_refusal_is_one_sentence_with_a_way_out(hub, said, code, told):
+    hub.fail_always(PATH, said)
     error = refused()
     assert error.code == (code or "source_unavailable")
     assert told in error.message
@@ -180,13 +181,13 @@ def test_every_refusal_is_one_sentence_with_a_way_out(hub, answer, code, told):
 
 
 def test_a_fault_that_passes_is_not_told(hub):
-    hub.canned[PATH] = [refusal(500, None, "x"), refusal(503, None, "x")]
+    hub.fail(PATH, refusal(500, None, "x"), refusal(503, None, "x"))
     assert look_up("owner/repo").name == "owner/repo"
     assert len(hub.requests) == 3
 
 
 def test_a_hub_that_keeps_failing_is_given_up_soon(hub):
-    hub.canned[PATH] = refusal(502, None, "x")
+    hub.fail_always(PATH, refusal(502, None, "x"))
     refused()
     assert len(hub.requests) == client.ATTEMPTS
 
@@ -201,7 +202,7 @@ def test_a_hub_that_keeps_failing_is_given_up_soon(hub):
     ],
 )
 def test_a_limit_is_told_at_once_rather_than_waited_for(hub, headers, told):
-    hub.canned[PATH] = as_json({"error": "slow down"}, 429, headers)
+    hub.fail_always(PATH, answer({"error": "slow down"}, 429, headers))
     started = time.monotonic()
     error = refused()
     assert time.monotonic() - started < 5
@@ -210,7 +211,7 @@ def test_a_limit_is_told_at_once_rather_than_waited_for(hub, headers, told):
 
 
 def test_a_short_limit_is_waited_for(hub):
-    hub.canned[PATH] = [as_json({}, 429, {"Retry-After": "1"})]
+    hub.fail(PATH, answer({}, 429, {"Retry-After": "1"}))
     started = time.monotonic()
     look_up("owner/repo")
     assert 1 <= time.monotonic() - started < 5
@@ -218,7 +219,8 @@ def test_a_short_limit_is_waited_for(hub):
 
 @pytest.mark.parametrize("retries", [False, True], ids=["one call", "a list"])
 def test_a_limit_that_the_client_would_sleep_through_is_told(hub, retries):
-    hub.canned["/api/models"] = as_json({}, 429, {"RateLimit": '"api";r=0;t=3000'})
+    for path in ("/api/models", "/api/models/a/b"):
+        hub.fail_always(path, answer({}, 429, {"RateLimit": '"api";r=0;t=3000'}))
     started = time.monotonic()
     with pytest.raises(AuditionError) as caught:
         client.ask(lambda api: list(api.list_models(search="x")) if retries else api.model_info("a/b"), "x")
@@ -228,19 +230,36 @@ def test_a_limit_that_the_client_would_sleep_through_is_told(hub, retries):
 
 def test_an_endless_answer_is_cut(hub, monkeypatch):
     monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 100_000)
-    hub.canned[PATH] = Response(200, b'"' + b"x" * 200_000 + b'"')
+    hub.fail_always(PATH, answer("x" * 200_000))
     assert "larger than" in refused().message
 
 
 def test_a_hub_that_says_nothing_is_not_waited_for(hub, monkeypatch):
     monkeypatch.setattr(client, "TIMEOUT_S", 0.2)
     monkeypatch.setattr(client, "ATTEMPTS", 2)
-    hub.canned[PATH] = Response(200, b"", {"Content-Length": "50"})
+    hub.fail_always(PATH, Fault(silent=True))
     started = time.monotonic()
     error = refused()
     assert error.code == "no_network"
     assert "does not answer" in error.message
     assert time.monotonic() - started < 4
+
+
+def test_a_hub_that_drips_is_not_waited_for(hub, monkeypatch):
+    monkeypatch.setattr(client, "TOTAL_S", 0.3)
+    monkeypatch.setattr(client, "ATTEMPTS", 1)
+    hub.fail_always(PATH, Fault(status=200, body=b"[" * 1000, drip=0.02))
+    started = time.monotonic()
+    assert "takes longer than" in refused().message
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(status=200, body=b"{" * 50, cut=10, reset=True), Fault(status=200, body=b"{" * 50, cut=0)]
+)
+def test_a_connection_that_breaks_is_tried_again(hub, fault):
+    hub.fail(PATH, fault)
+    assert look_up("owner/repo").name == "owner/repo"
 
 
 def test_a_hub_that_is_not_there_is_told_with_what_to_look_at(hub, monkeypatch):
@@ -291,7 +310,8 @@ def test_an_endpoint_that_is_none_is_told_so(hub, monkeypatch, address):
 
 def test_an_endpoint_may_have_a_path(hub, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", f"{hub.url}/mirror/")
-    hub.canned["/mirror/api/models/owner/repo"] = as_json(hub.repos["owner/repo"].described(_commit(hub), True))
+    repo = hub.repos["owner/repo"]
+    hub.fail_always(f"/mirror{PATH}", answer(repo.described(repo.commit(), True)))
     assert look_up("owner/repo").page == f"{hub.url}/mirror/owner/repo"
 
 
@@ -300,12 +320,8 @@ def test_a_program_that_uses_the_client_itself_finds_it_as_it_was(hub):
     from huggingface_hub.errors import HfHubHTTPError
 
     look_up("owner/repo")
-    hub.canned[PATH] = refusal(500, None, "x")
+    hub.fail_always(PATH, refusal(500, None, "x"))
     with pytest.raises(HfHubHTTPError):
         HfApi(endpoint=hub.url, token=False).model_info("owner/repo")
-    hub.canned[PATH] = Response(200, json.dumps({"id": "owner/repo", "x": "y" * 40 * 2**20}).encode())
+    hub.fail_always(PATH, answer({"id": "owner/repo", "x": "y" * 40 * 2**20}))
     assert HfApi(endpoint=hub.url, token=False).model_info("owner/repo").id == "owner/repo"
-
-
-def _commit(hub: HubServer) -> str:
-    return hub.repos["owner/repo"].commit()
