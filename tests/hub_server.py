@@ -9,9 +9,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
+
+import pytest
 
 from file_server import Fault, FileServer, Request, Response
 
@@ -230,6 +233,22 @@ class HubServer(FileServer):
 
 def _token(request: Request) -> str | None:
     return request.headers.get("authorization", "").removeprefix("Bearer ") or None
+
+
+def use(hub: HubServer, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have this process ask the hub, without a token: what `hf auth login` writes would be in `folder`."""
+    import huggingface_hub.constants
+    from huggingface_hub.utils import close_session
+
+    from audition.store.hub import client
+    from audition.store.transfer import settings
+
+    close_session()  # of an earlier test, whose hub is gone
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(folder / "token"))
+    monkeypatch.setattr(client, "BACK_OFF_S", 0.01)
+    quick = replace(settings.SETTINGS, first_wait_s=0.01, longest_wait_s=0.05)
+    monkeypatch.setattr(settings, "SETTINGS", quick)
 
 
 @contextmanager

@@ -3,14 +3,12 @@
 import logging
 import time
 
-import huggingface_hub.constants
 import pytest
-from huggingface_hub.utils import close_session
 
 from audition.errors import AuditionError
 from audition.store.hub import client, look_up
 from file_server import Fault, redirect
-from hub_server import TOKEN, Repo, answer, git_sha1, refusal, serving, sha256
+from hub_server import TOKEN, Repo, answer, git_sha1, refusal, serving, sha256, use
 
 FILES = {"README.md": b"---\nlicense: mit\n---\n", "m-Q4_K_M.gguf": b"GGUF" * 10}
 PATH = "/api/models/owner/repo"
@@ -19,14 +17,9 @@ PATH = "/api/models/owner/repo"
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """A hub with one repository, and nobody logged in."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_OIDC_RESOURCE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr(client, "BACK_OFF_S", 0.01)
     with serving(Repo("owner/repo", dict(FILES), {"license": "apache-2.0"})) as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        use(server, monkeypatch, tmp_path)
         yield server
-        close_session()
 
 
 def refused(name="owner/repo", revision=None):
