@@ -31,18 +31,21 @@ WORD = " seven"  # one token in every vocabulary measured here
 
 def measured(engine: str, weights: Path, context: int) -> tuple[Memory | None, Memory | None]:
     """Return the process's memory before it loads, and its peak with the context full."""
-    with tempfile.TemporaryDirectory() as folder, EngineProcess(engine, Path(folder) / "log") as process:
-        with MemoryMeter(process.pid) as meter:
-            before = meter.now()
-            process.load(weights, {"context": context})
-            # A chat template and the answer need some room as well.
-            prompt = WORD * (context - 64)
-            params = {"max_tokens": 8, "temperature": 0.0, "seed": 0}
-            reply = process.chat([{"role": "user", "content": prompt}], params, timeout_s=900)
-            meter.now()
-            if reply.failure:
-                raise AuditionError(f"{engine}: {reply.failure[1]}")
-            return before, meter.peak
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EngineProcess(engine, Path(folder) / "log") as process,
+        MemoryMeter(process.pid) as meter,
+    ):
+        before = meter.now()
+        process.load(weights, {"context": context})
+        # A chat template and the answer need some room as well.
+        prompt = WORD * (context - 64)
+        params = {"max_tokens": 8, "temperature": 0.0, "seed": 0}
+        reply = process.chat([{"role": "user", "content": prompt}], params, timeout_s=900)
+        meter.now()
+        if reply.failure:
+            raise AuditionError(f"{engine}: {reply.failure[1]}")
+        return before, meter.peak
 
 
 def compare(spec: ModelSpec, variant: Variant, engine: str, context: int) -> bool:

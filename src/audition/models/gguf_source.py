@@ -144,7 +144,7 @@ class Source:
         return at
 
     def _read(self, count: int) -> bytes:
-        """Return a window's bytes: `count` or more if there are so many. A stream from afar may give fewer at a time."""
+        """Return a window's bytes, `count` or more of them: a stream from afar may give fewer at a time."""
         found = self._stream.read(max(count, _WINDOW))
         while len(found) < count and (more := self._stream.read(count - len(found))):
             found += more
