@@ -17,7 +17,7 @@ from audition.models.folder import GGUF, ONNX, SAFETENSORS, format_of, open_fold
 from audition.models.folder_check import check_folder, refuse_bad
 from audition.models.folder_header import read_header
 from audition.models.header import ModelHeader
-from audition.models.spec import Licence, LicenceClass, Variant
+from audition.models.spec import Licence, Variant
 from audition.store.blobs import Progress, StoredFile, no_progress, read_chunks
 from audition.store.folders import folder_digest
 from audition.store.known import known_models
@@ -108,8 +108,7 @@ def original_at(path: Path, licence: Licence, progress: Progress = no_progress) 
         AuditionError: It is no model that could be loaded.
     """
     format_, header = _look_at(path)
-    if licence.cls is LicenceClass.UNKNOWN and header.licence:
-        licence = Licence.named(header.licence, source="gguf header" if format_ == GGUF else "model card")
+    licence = licence.beside(header.stated_licence)
     if format_ == GGUF:
         digest = _sha256(path, progress)
     else:
