@@ -37,7 +37,7 @@ BACK_OFF_S = 0.5
 MAX_WAIT_S = 10.0
 """A hub that asks for a longer pause than this is told of instead of waited for."""
 MAX_ANSWER_BYTES = 32 * 2**20
-MAX_REQUESTS = 30
+MAX_REQUESTS = 25
 """For one answer: pages of a list, and redirects."""
 DEFAULT_ENDPOINT = "https://huggingface.co"
 

@@ -79,8 +79,6 @@ def _alias(name: HubName, catalog: Catalog) -> str:
     owner, _, repository = name.repository.partition("/")
     alias = alias_of_name(repository)
     known = catalog.get(alias)
-    return (
-        alias
-        if known is None or all(_is_from(v, name) for v in known.variants)
-        else alias_of_name(f"{owner}-{repository}")
-    )
+    if known is None or all(_same_repository(each.source, name) for each in known.variants):
+        return alias
+    return alias_of_name(f"{owner}-{repository}")
