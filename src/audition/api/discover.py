@@ -22,19 +22,23 @@ class Row:
     """One variant and what is known of it; None is what nobody says. `docs/models.md` lists the keys.
 
     Attributes:
-        id: The name to type.
+        id: Its name in the catalog and the store, `alias:variant`.
+        name: What to type.
         catalog: Where its entry stands; None where it has none.
         size: Bytes of its files.
         size_estimated: Whether `size` is only parameters times the bits of the quantization.
         state: `yes`, `no`, `linked` (in the place of another tool) or `partial`.
+        licence_link: Where its terms can be read.
         arrived: Of a partial download, from 0 to 1.
         engines: Engines here that load its format.
         engines_missing: Those that are not installed.
         fit: `yes`, `tight`, `no` or `unknown`.
+        fit_gpu: The same of the GPU's memory; None where there is no GPU, or it does not tell.
         memory: Bytes that it would take, by what they are for, at `memory_context` tokens in `memory_engine`.
     """
 
     id: str
+    name: str
     description: str | None
     family: str | None
     capabilities: tuple[str, ...]
@@ -42,6 +46,7 @@ class Row:
     licence: str | None
     licence_class: str
     licence_from: str
+    licence_link: str | None
     source: str
     catalog: str | None
     format: str
@@ -58,6 +63,7 @@ class Row:
     engines: tuple[str, ...]
     engines_missing: tuple[str, ...]
     fit: str
+    fit_gpu: str | None
     memory: dict[str, Any] | None
     memory_context: int
     memory_engine: str | None
@@ -104,6 +110,7 @@ def make_row(
     need = estimate.need
     return Row(
         id=variant.id,
+        name=variant.id,
         description=spec.description if spec else None,
         family=spec.family if spec else None,
         capabilities=spec.capabilities if spec else (),
@@ -111,6 +118,7 @@ def make_row(
         licence=licence.id,
         licence_class=str(licence.cls),
         licence_from=licence.source,
+        licence_link=licence.link,
         source=variant.source,
         catalog=spec.origin if spec else None,
         format=variant.format,
@@ -128,6 +136,7 @@ def make_row(
         engines=engines,
         engines_missing=missing,
         fit=str(estimate.fit),
+        fit_gpu=None if estimate.fit_gpu is None else str(estimate.fit_gpu),
         memory=None if need is None else {**asdict(need), "total": need.total, "is_lower_bound": need.is_lower_bound},
         memory_context=estimate.context,
         memory_engine=estimate.engine,

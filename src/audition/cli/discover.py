@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from audition.api.discover import Filtered, Filters
+    from audition.api.hub_models import HubSearch
     from audition.api.this_machine import ThisMachine
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -118,3 +119,60 @@ def info(name: str, context: int | None, as_json: bool) -> None:
         output.print_json(facts)
     else:
         output.stdout().print(render_facts(facts, machine.memory))
+
+
+@click.command()
+@click.argument("text", required=False, default="")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="Repositories to look at.")
+@click.option("--sort", type=click.Choice(["downloads", "likes", "modified", "relevance"]), default="downloads",
+              show_default=True, help="The highest first; relevance leaves it to the hub.")  # fmt: skip
+@_with_filters
+def search(text: str, limit: int, sort: str, context: int | None, as_json: bool, **filters: Any) -> None:
+    """Search Hugging Face (or HF_ENDPOINT) for models whose names hold TEXT, and tell which fit this machine.
+
+    Without --format it looks for GGUF files. The first bytes of each model's file are read, for the estimate; nothing
+    is downloaded. The first column is what to type next: audition model download hf:owner/repo:QUANT.
+    """
+    from audition.api.hub_models import search_hub
+    from audition.api.this_machine import ThisMachine
+    from audition.cli import output
+
+    machine, wanted = ThisMachine(context), _filters(filters)
+    with output.working("Asking the hub") as progress:
+        found = search_hub(
+            text,
+            wanted,
+            limit=limit,
+            sort=None if sort == "relevance" else sort,
+            machine=machine,
+            progress=progress,
+        )
+    if as_json:
+        output.print_json(found.to_json())
+        return
+    _show_search(found, machine)
+
+
+def _show_search(found: HubSearch, machine: ThisMachine) -> None:
+    from audition.cli import output
+    from audition.report.models import legend, search_table
+    from audition.summary.units import counted
+    from audition.text import one_line
+
+    rows = [row.to_json() for row in found.rows]
+    if rows:
+        console = output.stdout(wide=True)
+        console.print(search_table(rows))
+        console.print(legend(rows, machine.memory), style="dim", soft_wrap=True)
+    else:
+        output.stdout().print("The hub has no model like that.")
+    talk = output.stderr()
+    for name, why in found.unread:
+        talk.print(f"note: {one_line(name, 100)} is left out: {one_line(why, 300)}", soft_wrap=True)
+    for row in rows:
+        if row["problem"]:
+            why = one_line(row["problem"], 300)
+            talk.print(f"note: {row['repository']}: estimated without its header: {why}", soft_wrap=True)
+    if found.filtered_out:
+        unknown = f", {found.unknown} of them because it is not known" if found.unknown else ""
+        talk.print(f"note: {counted(found.filtered_out, 'model')} found that the options leave out{unknown}")

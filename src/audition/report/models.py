@@ -48,7 +48,7 @@ def engines_cell(row: dict[str, Any]) -> Text:
 
 def _name_cell(row: dict[str, Any]) -> Text:
     """Return the name to type; what is on this disk stands out."""
-    return Text(one_line(row.get("name") or row["id"]), style="bold" if row["downloaded"] else "")
+    return Text(one_line(row["name"]), style="bold" if row["downloaded"] else "")
 
 
 def models_table(rows: Sequence[dict[str, Any]], extra: Sequence[Column] = ()) -> NarrowTable:
@@ -69,6 +69,30 @@ def models_table(rows: Sequence[dict[str, Any]], extra: Sequence[Column] = ()) -
             Column("Capabilities", [", ".join(row["capabilities"]) for row in rows], rank=6),
         ]
     )
+
+
+def search_table(rows: Sequence[dict[str, Any]]) -> NarrowTable:
+    """Return the table of what a search found on a hub."""
+    return models_table(
+        rows,
+        (
+            Column("Downloads", [_short(row["downloads"]) for row in rows], rank=2, right=True),
+            Column("Likes", [_short(row["likes"]) for row in rows], rank=5, right=True),
+            Column("Changed", [(row["last_modified"] or UNKNOWN)[:10] for row in rows], rank=5),
+            Column("Terms", ["to accept" if row["gated"] else "" for row in rows], rank=1),
+            Column("Variants", [str(row["variants"]) for row in rows], rank=6, right=True),
+        ),
+    )
+
+
+def _short(number: int | None) -> str:
+    """Return a count as `812`, `12.3 k` or `1.4 M`."""
+    if number is None:
+        return UNKNOWN
+    for unit, factor in (("M", 1e6), ("k", 1e3)):
+        if number >= factor:
+            return f"{number / factor:,.1f} {unit}"
+    return str(number)
 
 
 def legend(rows: Sequence[dict[str, Any]], memory: Memory) -> str:
