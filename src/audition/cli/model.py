@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from audition.cli.discover import info, list_
 from audition.cli.importing import import_
 
 if TYPE_CHECKING:
-    from audition.models.spec import ModelSpec, Variant
     from audition.store.store import Installed, Store
-
-
-_NOT_YET = "hf: this version cannot download from Hugging Face yet; name a .gguf file of your own instead."
 
 
 @click.group()
@@ -23,82 +20,9 @@ def model() -> None:
     """List, download, import, verify and remove models."""
 
 
+model.add_command(list_)
+model.add_command(info)
 model.add_command(import_)
-
-
-@model.command("list")
-@click.option("--downloaded", is_flag=True, help="Only what is on this disk.")
-@click.option("--source", type=click.Choice(["foundry"]), help="List Foundry Local's own catalog instead.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def list_(downloaded: bool, source: str | None, as_json: bool) -> None:
-    """List the catalog, and what of it is on this disk."""
-    if source == "foundry":
-        from audition.cli.foundry import list_foundry
-
-        list_foundry(downloaded=downloaded, as_json=as_json)
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    from audition.cli import output
-    from audition.report.figures import UNKNOWN, size
-    from audition.store.known import known_models
-    from audition.store.store import Store
-
-    store = Store()
-    entries = [
-        (spec, variant, store.find(variant)) for spec in known_models(store).values() for variant in spec.variants
-    ]
-    known = {found.manifest for _, _, found in entries if found}
-    rows = [_facts(spec, variant, found) for spec, variant, found in entries if found or not downloaded]
-    rows += [_facts(None, None, found) for found in store.installed() if found.manifest not in known]
-    if as_json:
-        output.print_json(rows)
-        return
-    table = Table("Model", "Format", "Downloaded", "Size", "Parameters", "Licence", "From", header_style="bold")
-    for row in rows:
-        cells = (
-            row["id"],
-            row["format"],
-            "yes" if row["downloaded"] else "no",
-            size(row["size"]) if row["size"] else UNKNOWN,
-            f"{row['parameters'] / 1e6:,.0f} M" if row["parameters"] else UNKNOWN,
-            f"{row['licence'] or 'not stated'} ({row['licence_class']})",
-            row["source"].partition(":")[0],
-        )
-        table.add_row(*(Text(cell) for cell in cells))
-    console = output.stdout()
-    console.print(table if rows else "Nothing is downloaded.")
-    if any(row["source"].startswith("hf:") and not row["downloaded"] for row in rows):
-        console.print(_NOT_YET)
-
-
-@model.command()
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def info(name: str, as_json: bool) -> None:
-    """Show what is known of a model, and from where."""
-    from audition import api
-    from audition.cli import output
-    from audition.store.store import Store
-    from audition.text import one_line
-
-    spec, variant = api.find_model(name)
-    facts = _facts(spec, variant, Store().find(variant))
-    if as_json:
-        output.print_json(facts)
-        return
-    console = output.stdout()
-    for key, value in facts.items():
-        text = ", ".join(map(str, value)) if isinstance(value, list) else value
-        if isinstance(value, dict):
-            text = ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
-        console.print(
-            f"{key.replace('_', ' '):<16}{'unknown' if text is None else one_line(str(text), 400)}",
-            soft_wrap=True,
-        )
-    if facts["source"].startswith("hf:") and not facts["downloaded"]:
-        console.print(_NOT_YET)
 
 
 @model.command()
@@ -195,37 +119,3 @@ def _installed(names: tuple[str, ...]) -> tuple[Store, list[Installed]]:
             )
         chosen += hits
     return store, chosen
-
-
-def _facts(spec: ModelSpec | None, variant: Variant | None, found: Installed | None) -> dict[str, Any]:
-    """Return what is known, one fact a key; None is unknown."""
-    header = found.header if found else None
-    licence = found.licence if found else spec.licence if spec else None
-    entry = found or variant
-    if entry is None or licence is None:
-        raise ValueError("a model is in the catalog, or on the disk")
-    return {
-        "id": entry.id,
-        "description": spec.description if spec else None,
-        "family": spec.family if spec else None,
-        "capabilities": list(spec.capabilities) if spec else [],
-        "instruct": spec.instruct if spec else None,
-        "licence": licence.id,
-        "licence_class": str(licence.cls),
-        "licence_from": licence.source,
-        "source": entry.source,
-        "catalog": spec.origin if spec else None,
-        "format": entry.format,
-        "quantization": entry.quantization,
-        "size": found.disk_bytes if found else variant.size if variant else None,
-        "parameters": (header.parameters if header else None) or (spec.parameters if spec else None),
-        "context_length": (header.context_length if header else None) or (spec.context_length if spec else None),
-        "architecture": header.architecture if header else None,
-        "chat_template": header.has_chat_template if header else None,
-        "downloaded": found is not None,
-        "files": [file.name for file in (found.files if found else variant.files if variant else ())],
-        "sha256": found.digest if found else None,
-        "path": str(found.weights_path) if found else None,
-        "installed_at": found.installed_at if found else None,
-        "provenance": found.provenance if found else None,
-    }

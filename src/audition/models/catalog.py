@@ -198,7 +198,11 @@ def adhoc_spec(path: Path) -> ModelSpec:
 
 def alias_of(path: Path) -> str:
     """Return the name that a model's file or folder gets when nobody gives it one."""
-    name = path.name if path.is_dir() else path.stem
+    return alias_of_name(path.name if path.is_dir() else path.stem)
+
+
+def alias_of_name(name: str) -> str:
+    """Return a model's name made from any text: letters, digits, dots, dashes and underscores, in lower case."""
     return (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._").lower() or "model")[:100]
 
 

@@ -1,0 +1,120 @@
+"""`audition model list`, `search` and `info`: which models there are, and what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from audition.api.discover import Filtered, Filters
+    from audition.api.this_machine import ThisMachine
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+FORMATS = ("gguf", "onnx-genai", "safetensors", "openvino")
+
+_TOKENS = click.IntRange(1, 10_000_000)
+_CONTEXT_HELP = "That memory is estimated for.  [default: 4096, or what the model was trained for if less]"
+
+_FILTERS = (
+    click.option("--family", help="Such as qwen."),
+    click.option("--capability", "capabilities", multiple=True, help="Such as chat or tools; all that are given."),
+    click.option("--licence", "licences", multiple=True, metavar="CLASS|ID",
+                 help="permissive, or an identifier such as Apache-2.0; any that is given."),
+    click.option("--fits", type=click.Choice(["yes", "tight"]), help="Into this machine's memory; tight takes both."),
+    click.option("--max-size", metavar="SIZE", help="Of the files: 500MB, 2GB."),
+    click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Any that is given."),
+    click.option("--engine", "engines", multiple=True, help="That can run it, such as llamacpp; any that is given."),
+    click.option("--context", type=_TOKENS, metavar="TOKENS", help=_CONTEXT_HELP),
+    click.option("--json", "as_json", is_flag=True, help="Print as JSON."),
+)  # fmt: skip
+
+
+def _with_filters(command: _F) -> _F:
+    """Give a command the options that narrow a list of models down."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+@click.command("list")
+@click.option("--downloaded", is_flag=True, help="Only what is on this disk.")
+@click.option("--source", type=click.Choice(["foundry"]), help="List Foundry Local's own catalog instead.")
+@_with_filters
+def list_(source: str | None, context: int | None, as_json: bool, **filters: Any) -> None:
+    """List the catalog and what is on this disk: what each takes, and whether it fits this machine.
+
+    On this disk comes first, then by name. Nothing is asked over the network (but with --source foundry).
+    """
+    from audition.api.discover import filtered, list_models
+    from audition.api.this_machine import ThisMachine
+
+    machine = ThisMachine(context)
+    wanted = _filters(filters)
+    if source == "foundry":
+        from audition.cli.foundry import list_foundry
+
+        list_foundry(wanted, machine, as_json=as_json)
+        return
+    show(filtered(list_models(machine), wanted), machine, as_json=as_json)
+
+
+def show(found: Filtered, machine: ThisMachine, *, as_json: bool) -> None:
+    """Print the rows that filters left, as a table with its legend, or as JSON."""
+    from audition.cli import output
+    from audition.report.models import legend, models_table
+
+    rows = [row.to_json() for row in found.rows]
+    if as_json:
+        output.print_json(rows)
+    elif rows:
+        console = output.stdout(wide=True)
+        console.print(models_table(rows))
+        console.print(legend(rows, machine.memory), style="dim", soft_wrap=True)
+    else:
+        output.stdout().print("No model is like that.")
+    say_left_out(found)
+
+
+def say_left_out(found: Filtered) -> None:
+    """Say what was left out because nobody knows, and what a word that nothing has may have meant."""
+    from audition.cli import output
+    from audition.summary.units import counted
+
+    talk = output.stderr()
+    if found.hint:
+        talk.print(f"note: {found.hint}", soft_wrap=True)
+    if found.unknown:
+        talk.print(f"note: left out, because it is not known whether they are so: {counted(found.unknown, 'model')}")
+
+
+def _filters(options: dict[str, Any]) -> Filters:
+    from audition.api.discover import Filters
+    from audition.summary.units import parse_size
+
+    size = options.pop("max_size")
+    return Filters(max_bytes=None if size is None else parse_size(size), **options)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--context", type=_TOKENS, metavar="TOKENS", help=_CONTEXT_HELP)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def info(name: str, context: int | None, as_json: bool) -> None:
+    """Show what is known of a model, and from where; nothing is downloaded.
+
+    NAME is an alias, `alias:variant`, hf:owner/repo[:QUANT], foundry:name, or the path of a file or folder.
+    """
+    from audition.api.facts import model_facts
+    from audition.api.this_machine import ThisMachine
+    from audition.cli import output
+    from audition.report.model_facts import render_facts
+
+    machine = ThisMachine(context)
+    facts = model_facts(name, machine).to_json()
+    if as_json:
+        output.print_json(facts)
+    else:
+        output.stdout().print(render_facts(facts, machine.memory))
