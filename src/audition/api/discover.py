@@ -11,10 +11,14 @@ from audition.errors import nearest
 from audition.models.fit import Fit
 from audition.models.header import ModelHeader
 from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant
+from audition.store.foundry.catalog import PREFIX
 from audition.store.known import known_models
 from audition.store.store import Installed, Store
 
-DOWNLOADED, ABSENT = "yes", "no"
+DOWNLOADED, LINKED, ABSENT = "yes", "linked", "no"
+FOUNDRY = "Foundry Local catalog"
+_NAMED = ("built-in", "models.json", "store")
+"""Where entries come from whose names can be typed as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ def make_row(
     need = estimate.need
     return Row(
         id=variant.id,
-        name=variant.id,
+        name=_name(spec, variant, installed),
         description=spec.description if spec else None,
         family=spec.family if spec else None,
         capabilities=spec.capabilities if spec else (),
@@ -131,7 +135,7 @@ def make_row(
         architecture=header.architecture if header else None,
         chat_template=header.has_chat_template if header else None,
         downloaded=installed is not None,
-        state=DOWNLOADED if installed else ABSENT,
+        state=ABSENT if installed is None else LINKED if installed.links else DOWNLOADED,
         arrived=None,
         engines=engines,
         engines_missing=missing,
@@ -146,6 +150,16 @@ def make_row(
         installed_at=installed.installed_at if installed else None,
         provenance=installed.provenance if installed else None,
     )
+
+
+def _name(spec: ModelSpec | None, variant: Variant, installed: Installed | None) -> str:
+    """Return what to type for a variant: its id where that is known, else where it is."""
+    origin = spec.origin if spec else "store"
+    if origin == FOUNDRY:
+        return f"{PREFIX}{variant.id}"
+    if variant.source.startswith("file:") and (spec is None or origin not in _NAMED):
+        return variant.source.removeprefix("file:")
+    return variant.id if installed or origin in _NAMED else variant.source
 
 
 def list_models(machine: ThisMachine | None = None, store: Store | None = None) -> list[Row]:

@@ -23,7 +23,7 @@ from audition.store.hub.repository import Repository
 from audition.store.hub.variants import choose
 from audition.store.store import Installed, Store
 
-_ORIGINS = {"built-in": "catalog", "store": "store"}
+_ORIGINS = {"built-in": "catalog"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,7 @@ def model_facts(name: str, machine: ThisMachine | None = None, store: Store | No
     look = _look(name, spec, variant, installed)
     row = make_row(machine, look.spec, look.variant, installed, look.header, look.size)
     if look.hub is not None:
-        told = look.hub.repository
-        row = replace(row, architecture=row.architecture or told.architecture)
-        row = replace(row, name=look.variant.source if is_hub_name(name) else row.name)
+        row = replace(row, architecture=row.architecture or look.hub.repository.architecture)
     rows = tuple(
         row if each.id == variant.id else make_row(machine, spec, each, store.find(each)) for each in spec.variants
     )
@@ -173,15 +171,16 @@ def _on_hub(spec: ModelSpec, variant: Variant) -> _Look:
 
 
 def _with_hub(row: Row, rows: tuple[Row, ...], on_hub: tuple[Row, ...]) -> tuple[Row, ...]:
-    """Return a model's variants with those of its repository, the smallest first; each file once."""
-    known = {each.files for each in rows if each.files}
-    others = [each for each in on_hub if each.files not in known and each.files != row.files]
-    return tuple(sorted((*rows, *others), key=lambda each: (each.size is None, each.size or 0)))
+    """Return a model's variants with those of its repository, the smallest first; each once."""
+    better = {each.source.casefold(): each for each in on_hub} | {row.source.casefold(): row}
+    own = [each if each.downloaded else better.pop(each.source.casefold(), each) for each in rows]
+    others = [each for source, each in better.items() if source not in {one.source.casefold() for one in own}]
+    return tuple(sorted((*own, *others), key=lambda each: (each.size is None, each.size or 0)))
 
 
 def _sources(row: Row, look: _Look) -> dict[str, str]:
     """Return where each fact of a row is from; the same order of trust as `make_row`."""
-    entry = _ORIGINS.get(look.spec.origin, look.spec.origin)
+    entry = FROM_HUB if look.spec.origin.startswith("http") else _ORIGINS.get(look.spec.origin, look.spec.origin)
     header, told = look.header, look.hub.repository if look.hub else None
     stated = {
         "quantization": header.quantization,

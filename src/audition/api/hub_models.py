@@ -57,11 +57,7 @@ class HubModel:
         if header is not None and variant.id != self.variant.id:
             header = replace(header, quantization=variant.quantization, tensor_bytes=0, token_bytes=None)
         row = make_row(machine, self.spec, variant, store.find(variant), header)
-        return replace(
-            row,
-            name=row.name if row.downloaded else variant.source,
-            architecture=row.architecture or self.repository.architecture,
-        )
+        return replace(row, architecture=row.architecture or self.repository.architecture)
 
 
 def read_hub_model(repository: Repository, variant: Variant) -> HubModel:
@@ -81,7 +77,7 @@ def read_hub_model(repository: Repository, variant: Variant) -> HubModel:
         alias=variant.model,
         licence=repository.licence,
         variants=siblings or (variant,),
-        origin=FROM_HUB,
+        origin=repository.page,
         parameters=repository.parameters,
         context_length=repository.context_length,
         capabilities=tuple(dict.fromkeys(_CAPABILITIES[tag] for tag in repository.tags if tag in _CAPABILITIES)),

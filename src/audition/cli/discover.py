@@ -45,12 +45,14 @@ def _with_filters(command: _F) -> _F:
 @click.option("--source", type=click.Choice(["foundry"]), help="List Foundry Local's own catalog instead.")
 @_with_filters
 def list_(source: str | None, context: int | None, as_json: bool, **filters: Any) -> None:
-    """List the catalog and what is on this disk: what each takes, and whether it fits this machine.
+    """List models, what each takes, and whether it fits.
 
-    On this disk comes first, then by name. Nothing is asked over the network (but with --source foundry).
+    It is the catalog and what is on this disk; the latter comes first, then by name. Nothing is asked over the network (but with --source foundry).
     """
     from audition.api.discover import filtered, list_models
     from audition.api.this_machine import ThisMachine
+    from audition.cli import output
+    from audition.store.store import Store
 
     machine = ThisMachine(context)
     wanted = _filters(filters)
@@ -59,7 +61,10 @@ def list_(source: str | None, context: int | None, as_json: bool, **filters: Any
 
         list_foundry(wanted, machine, as_json=as_json)
         return
-    show(filtered(list_models(machine), wanted), machine, as_json=as_json)
+    store = Store()
+    show(filtered(list_models(machine, store), wanted), machine, as_json=as_json)
+    for trouble in store.troubles():
+        output.stderr().print(f"note: {trouble.message}; {trouble.fix}", soft_wrap=True)
 
 
 def show(found: Filtered, machine: ThisMachine, *, as_json: bool) -> None:
@@ -104,9 +109,9 @@ def _filters(options: dict[str, Any]) -> Filters:
 @click.option("--context", type=_TOKENS, metavar="TOKENS", help=_CONTEXT_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def info(name: str, context: int | None, as_json: bool) -> None:
-    """Show what is known of a model, and from where; nothing is downloaded.
+    """Show what is known of a model, and from where.
 
-    NAME is an alias, `alias:variant`, hf:owner/repo[:QUANT], foundry:name, or the path of a file or folder.
+    Nothing is downloaded. NAME is an alias, `alias:variant`, hf:owner/repo[:QUANT], foundry:name, or the path of a file or folder.
     """
     from audition.api.facts import model_facts
     from audition.api.this_machine import ThisMachine
@@ -128,9 +133,9 @@ def info(name: str, context: int | None, as_json: bool) -> None:
               show_default=True, help="The highest first; relevance leaves it to the hub.")  # fmt: skip
 @_with_filters
 def search(text: str, limit: int, sort: str, context: int | None, as_json: bool, **filters: Any) -> None:
-    """Search Hugging Face (or HF_ENDPOINT) for models whose names hold TEXT, and tell which fit this machine.
+    """Search Hugging Face for models, and tell which fit.
 
-    Without --format it looks for GGUF files. The first bytes of each model's file are read, for the estimate; nothing
+    It looks for TEXT in the names of repositories, on the hub that HF_ENDPOINT names if it is set. Without --format it looks for GGUF files. The first bytes of each model's file are read, for the estimate; nothing
     is downloaded. The first column is what to type next: audition model download hf:owner/repo:QUANT.
     """
     from audition.api.hub_models import search_hub

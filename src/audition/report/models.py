@@ -38,6 +38,11 @@ def state_text(row: dict[str, Any]) -> str:
     return f"{100 * row['arrived']:.0f} %" if row["arrived"] is not None else str(row["state"])
 
 
+def licence_text(row: dict[str, Any]) -> str:
+    """Return the licence with its class."""
+    return f"{one_line(row['licence'] or 'not stated', 40)} ({row['licence_class']})"
+
+
 def engines_cell(row: dict[str, Any]) -> Text:
     """Return the engines that load the format; those that are not installed are in brackets, and dim."""
     cell = Text(one_line(", ".join(row["engines"]), 80))
