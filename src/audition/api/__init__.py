@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audition.api.discover import Filters, Row, filtered, list_models
+    from audition.api.keep import link_model
     from audition.api.models import Engines, find_model, find_models, import_model, install
     from audition.api.plans import load_suite, make_plan, prepare
     from audition.api.runs import Conclusion, Silent, conclude, resume
@@ -34,6 +35,7 @@ __all__ = [
     "find_models",
     "import_model",
     "install",
+    "link_model",
     "list_models",
     "load_suite",
     "make_plan",
@@ -41,10 +43,11 @@ __all__ = [
     "resume",
 ]
 
-_MODULES = ("discover", "models", "plans", "runs", "this_machine")
+_MODULES = ("discover", "keep", "models", "plans", "runs", "this_machine")
 # All of it takes a third of a second to import, and most commands need a part of it.
 _PLACES = {
     **dict.fromkeys(("Filters", "Row", "filtered", "list_models"), "discover"),
+    **dict.fromkeys(("link_model",), "keep"),
     **dict.fromkeys(("Engines", "find_model", "find_models", "import_model", "install"), "models"),
     **dict.fromkeys(("load_suite", "make_plan", "prepare"), "plans"),
     **dict.fromkeys(("Conclusion", "Silent", "conclude", "resume"), "runs"),

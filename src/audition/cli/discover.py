@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from audition.api.discover import Filtered, Filters
     from audition.api.hub_models import HubSearch
     from audition.api.this_machine import ThisMachine
+    from audition.store.store import Store
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -43,11 +44,13 @@ def _with_filters(command: _F) -> _F:
 @click.command("list")
 @click.option("--downloaded", is_flag=True, help="Only what is on this disk.")
 @click.option("--source", type=click.Choice(["foundry"]), help="List Foundry Local's own catalog instead.")
+@click.option("--elsewhere", is_flag=True, help="List what Ollama, LM Studio and Hugging Face's cache have instead.")
 @_with_filters
-def list_(source: str | None, context: int | None, as_json: bool, **filters: Any) -> None:
+def list_(source: str | None, elsewhere: bool, context: int | None, as_json: bool, **filters: Any) -> None:
     """List models, what each takes, and whether it fits.
 
-    It is the catalog and what is on this disk; the latter comes first, then by name. Nothing is asked over the network (but with --source foundry).
+    It is the catalog and what is on this disk; the latter comes first, then by name. Nothing is asked over the
+    network, but with --source foundry.
     """
     from audition.api.discover import filtered, list_models
     from audition.api.this_machine import ThisMachine
@@ -56,12 +59,17 @@ def list_(source: str | None, context: int | None, as_json: bool, **filters: Any
 
     machine = ThisMachine(context)
     wanted = _filters(filters)
+    if source is not None and elsewhere:
+        raise click.UsageError("--source and --elsewhere are two lists: give one of them")
     if source == "foundry":
         from audition.cli.foundry import list_foundry
 
         list_foundry(wanted, machine, as_json=as_json)
         return
     store = Store()
+    if elsewhere:
+        _list_elsewhere(wanted, machine, store, as_json=as_json)
+        return
     show(filtered(list_models(machine, store), wanted), machine, as_json=as_json)
     for trouble in store.troubles():
         output.stderr().print(f"note: {trouble.message}; {trouble.fix}", soft_wrap=True)
@@ -82,6 +90,31 @@ def show(found: Filtered, machine: ThisMachine, *, as_json: bool) -> None:
     else:
         output.stdout().print("No model is like that.")
     say_left_out(found)
+
+
+def _list_elsewhere(filters: Filters, machine: ThisMachine, store: Store, *, as_json: bool) -> None:
+    from audition.api.discover import filtered
+    from audition.api.elsewhere import list_elsewhere
+    from audition.cli import output
+    from audition.report.models import elsewhere_table, legend
+
+    models, problems = list_elsewhere(machine, store)
+    by_row = {id(model.row): model for model in models}
+    found = filtered((model.row for model in models), filters)
+    rows = [by_row[id(row)].to_json() for row in found.rows]
+    if as_json:
+        output.print_json(rows)
+    elif rows:
+        console = output.stdout(wide=True)
+        console.print(elsewhere_table(rows))
+        console.print(legend(rows, machine.memory), style="dim", soft_wrap=True)
+        first = next((row for row in rows if row["state"] == "no"), rows[0])
+        console.print(f"Use one in place, without a copy: {first['how_to_link']}", style="dim", soft_wrap=True)
+    else:
+        output.stdout().print("No model is like that." if models else "No other tool has a model here.")
+    say_left_out(found)
+    for problem in problems:
+        output.stderr().print(f"note: {problem}", soft_wrap=True)
 
 
 def say_left_out(found: Filtered) -> None:
@@ -111,7 +144,8 @@ def _filters(options: dict[str, Any]) -> Filters:
 def info(name: str, context: int | None, as_json: bool) -> None:
     """Show what is known of a model, and from where.
 
-    Nothing is downloaded. NAME is an alias, `alias:variant`, hf:owner/repo[:QUANT], foundry:name, or the path of a file or folder.
+    Nothing is downloaded. NAME is an alias, `alias:variant`, hf:owner/repo[:QUANT], foundry:name, or the path of a
+    file or folder.
     """
     from audition.api.facts import model_facts
     from audition.api.this_machine import ThisMachine
@@ -135,8 +169,9 @@ def info(name: str, context: int | None, as_json: bool) -> None:
 def search(text: str, limit: int, sort: str, context: int | None, as_json: bool, **filters: Any) -> None:
     """Search Hugging Face for models, and tell which fit.
 
-    It looks for TEXT in the names of repositories, on the hub that HF_ENDPOINT names if it is set. Without --format it looks for GGUF files. The first bytes of each model's file are read, for the estimate; nothing
-    is downloaded. The first column is what to type next: audition model download hf:owner/repo:QUANT.
+    It looks for TEXT in the names of repositories, on the hub that HF_ENDPOINT names if it is set; without --format
+    for GGUF files. The first bytes of each model's file are read, for the estimate; nothing is downloaded. The first
+    column is what to type next: audition model download hf:owner/repo:QUANT.
     """
     from audition.api.hub_models import search_hub
     from audition.api.this_machine import ThisMachine

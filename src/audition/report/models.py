@@ -90,6 +90,22 @@ def search_table(rows: Sequence[dict[str, Any]]) -> NarrowTable:
     )
 
 
+def elsewhere_table(rows: Sequence[dict[str, Any]]) -> NarrowTable:
+    """Return the table of what other tools have."""
+    return NarrowTable(
+        [
+            Column("Model", [_name_cell(row) for row in rows]),
+            Column("Linked", ["yes" if row["state"] == "linked" else "no" for row in rows]),
+            Column("Fits", [fit_cell(row["fit"]) for row in rows]),
+            Column("Memory", [memory_text(row) for row in rows], right=True),
+            Column("Size", [size_text(row) for row in rows], right=True),
+            Column("Quantization", [row["quantization"] or UNKNOWN for row in rows], rank=1),
+            Column("Format", [row["format"] for row in rows], rank=2),
+            Column("Path", [one_line(row["path"]) for row in rows], rank=3),
+        ]
+    )
+
+
 def _short(number: int | None) -> str:
     """Return a count as `812`, `12.3 k` or `1.4 M`."""
     if number is None:
