@@ -97,6 +97,7 @@ def _list_elsewhere(filters: Filters, machine: ThisMachine, store: Store, *, as_
     from audition.api.elsewhere import list_elsewhere
     from audition.cli import output
     from audition.report.models import elsewhere_table, legend
+    from audition.text import one_line
 
     models, problems = list_elsewhere(machine, store)
     by_row = {id(model.row): model for model in models}
@@ -109,7 +110,8 @@ def _list_elsewhere(filters: Filters, machine: ThisMachine, store: Store, *, as_
         console.print(elsewhere_table(rows))
         console.print(legend(rows, machine.memory), style="dim", soft_wrap=True)
         first = next((row for row in rows if row["state"] == "no"), rows[0])
-        console.print(f"Use one in place, without a copy: {first['how_to_link']}", style="dim", soft_wrap=True)
+        command = one_line(first["how_to_link"], 400)
+        console.print(f"To use one in place, without a copy: {command}", style="dim", soft_wrap=True)
     else:
         output.stdout().print("No model is like that." if models else "No other tool has a model here.")
     say_left_out(found)

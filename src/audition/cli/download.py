@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def download(names: tuple[str, ...], sha256: str | None, dry_run: bool, as_json: bool) -> None:
     """Download models and verify them.
 
-    What is here already is left as it is. NAME is an alias, `alias:variant`, hf:owner/repo[:QUANT][@revision], https://host/model.gguf, or foundry:name. A
-    download that is interrupted goes on where it stopped when the same command is given again.
+    What is here already is left as it is. NAME is an alias, `alias:variant`, hf:owner/repo[:QUANT][@revision],
+    https://host/model.gguf, or foundry:name. A download that was interrupted goes on where it stopped when the same
+    command is given again.
     """
     from audition import api
     from audition.api.downloads import plan_downloads

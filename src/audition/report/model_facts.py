@@ -56,10 +56,11 @@ def render_facts(facts: dict[str, Any], memory: Memory) -> RenderableType:
         facts: `ModelFacts.to_json()`.
         memory: What there is to fit into.
     """
-    table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
+                  expand=True)  # fmt: skip
     table.add_column("Fact", no_wrap=True)
-    table.add_column("Value", overflow="fold", ratio=1)
-    table.add_column("From", overflow="fold", style="dim")
+    table.add_column("Value", overflow="fold", ratio=3)
+    table.add_column("From", overflow="fold", ratio=2, style="dim")
     for label, value, source in _lines(facts, memory):
         table.add_row(label, value if isinstance(value, Text) else Text(value), Text(one_line(source)))
     parts: list[RenderableType] = [table]
