@@ -61,7 +61,7 @@ def test_where_nothing_is_known_nothing_is_made_up(rows):
     unknown = {**rows[0], "size": None, "size_estimated": False, "memory": None, "fit": "unknown", "licence": None,
                "quantization": None, "engines": (), "engines_missing": ()}  # fmt: skip
     line = shown(models_table([unknown]), 300).splitlines()[2]
-    assert re.search(r"\bno\s+\?\s+–\s+–", line), line
+    assert re.search(r"\bno\s+\?\s+\u2013\s+\u2013", line), line
     assert not re.search(r"\b0\b", line)
 
 
