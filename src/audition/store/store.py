@@ -112,6 +112,9 @@ class Store:
 
         The last is so when the source's file has changed, or the catalog promises other bytes than these.
         """
+        return self._at_its_address(variant) or self._by_content(variant)
+
+    def _at_its_address(self, variant: Variant) -> Installed | None:
         manifest = self._manifest_path(variant)
         if not manifest.is_file():
             return None
@@ -126,6 +129,19 @@ class Store:
             return None
         # The same bytes may have been fetched under another name.
         return replace(installed, id=variant.id)
+
+    def _by_content(self, variant: Variant) -> Installed | None:
+        """Return what has exactly the files that are asked for, wherever it came from."""
+        wanted = {(file.name, file.sha256) for file in variant.files if file.sha256}
+        if not wanted or len(wanted) < len(variant.files):
+            return None
+        for entry in self.recorded():
+            # Nobody looks at the name of a single file.
+            names = {(file.name, file.sha256) for file in entry.files}
+            same = names == wanted or (variant.format == GGUF and {sha for _, sha in names} == {s for _, s in wanted})
+            if entry.format == variant.format and same and self._complete(entry):
+                return replace(entry, id=variant.id)
+        return None
 
     def installed(self) -> list[Installed]:
         """Return every installed variant, by id; `troubles` says what could not be among them."""
@@ -240,7 +256,7 @@ class Store:
             actual = self.blobs.digest(file.sha256, file.name, progress)
             if actual != file.sha256:
                 problems.append(f"{file.name} has changed on the disk: its SHA-256 is {actual}, not {file.sha256}")
-        if installed.is_folder and not problems:
+        if installed.is_folder and not problems and self._complete(installed):
             problems += self.folders.verify(installed.files)
         return problems
 
