@@ -7,6 +7,7 @@ import click
 from audition.cli.discover import info, list_
 from audition.cli.importing import import_
 from audition.cli.keeping import rm, verify
+from audition.cli.lock import lock
 
 
 @click.group()
@@ -19,6 +20,7 @@ model.add_command(info)
 model.add_command(import_)
 model.add_command(verify)
 model.add_command(rm)
+model.add_command(lock)
 
 
 @model.command()
