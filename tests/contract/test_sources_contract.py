@@ -44,6 +44,7 @@ UNDELIVERABLE = {
     "pypi": Variant("x", "gguf", "Q4_0", "pypi:x==1"),
     "file": Variant("x", "gguf", "Q4_0", "file:/nowhere/x.gguf"),
     "hf": Variant("x", "gguf", "Q4_0", "hf:owner/repo:Q4_0@main"),
+    "https": Variant("x", "gguf", "Q4_0", "https://example.org/x.gguf"),
     "foundry": Variant("x", "onnx-genai", None, "foundry:x:1"),
     "weights": Variant("x", "any", None, "weights:/nowhere/x.bin"),
     "import": Variant("x", "onnx-genai", "INT4", "import:x:int4"),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audition.api.discover import Filters, Row, filtered, list_models
-    from audition.api.keep import link_model
+    from audition.api.keep import check_lock, link_model, lock_models
     from audition.api.models import Engines, find_model, find_models, import_model, install
     from audition.api.plans import load_suite, make_plan, prepare
     from audition.api.runs import Conclusion, Silent, conclude, resume
@@ -29,6 +29,7 @@ __all__ = [
     "Row",
     "Silent",
     "ThisMachine",
+    "check_lock",
     "conclude",
     "filtered",
     "find_model",
@@ -38,16 +39,17 @@ __all__ = [
     "link_model",
     "list_models",
     "load_suite",
+    "lock_models",
     "make_plan",
     "prepare",
     "resume",
 ]
 
-_MODULES = ("discover", "keep", "models", "plans", "runs", "this_machine")
+_MODULES = ("discover", "keep", "models", "pins", "plans", "runs", "this_machine")
 # All of it takes a third of a second to import, and most commands need a part of it.
 _PLACES = {
     **dict.fromkeys(("Filters", "Row", "filtered", "list_models"), "discover"),
-    **dict.fromkeys(("link_model",), "keep"),
+    **dict.fromkeys(("check_lock", "link_model", "lock_models"), "keep"),
     **dict.fromkeys(("Engines", "find_model", "find_models", "import_model", "install"), "models"),
     **dict.fromkeys(("load_suite", "make_plan", "prepare"), "plans"),
     **dict.fromkeys(("Conclusion", "Silent", "conclude", "resume"), "runs"),

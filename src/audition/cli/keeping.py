@@ -58,13 +58,11 @@ def rm(names: tuple[str, ...]) -> None:
     for entry in _recorded(store, names):
         links = list(entry.links.values())
         freed = store.remove(entry)
-        if links:
+        said = f"{size(freed)} freed"
+        if links and not freed:
             where = printable(links[0].path) if len(links) == 1 else f"{len(links)} files"
-            stays = f", the link to {where} is gone, and the original stays as it is: "
-            said = f"removed{stays}{size(freed)} freed" if freed else f"removed{stays}nothing was freed"
-        else:
-            said = f"removed, {size(freed)} freed"
-        output.stdout().print(f"{entry.id} {said}", soft_wrap=True)
+            said = f"nothing freed: it was a link to {where}, which stays as it is"
+        output.stdout().print(f"{entry.id} removed, {said}", soft_wrap=True)
 
 
 def _say_error(error: AuditionError) -> None:

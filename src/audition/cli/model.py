@@ -8,6 +8,7 @@ from audition.cli.discover import info, list_, search
 from audition.cli.download import download
 from audition.cli.importing import import_
 from audition.cli.keeping import rm, verify
+from audition.cli.lock import lock
 
 
 class _Model(click.Group):
@@ -23,5 +24,5 @@ def model() -> None:
     """List, find, download, import, verify and remove models."""
 
 
-for _verb in (list_, search, info, download, import_, verify, rm):
+for _verb in (list_, search, info, download, import_, verify, rm, lock):
     model.add_command(_verb)

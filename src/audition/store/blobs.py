@@ -103,6 +103,31 @@ class Blobs:
         finally:
             partial.unlink(missing_ok=True)
 
+    def holds(self, sha256: str, size: int | None) -> bool:
+        """Whether the blob is here, whole; a file under its final name was verified when it got it."""
+        path = self.path(sha256)
+        return path.is_file() and size in (None, path.stat().st_size)
+
+    def adopt(self, partial: Path, file: StoredFile, *, check: Callable[[Path], None]) -> StoredFile:
+        """Give a partial file its final name; its bytes were verified, and it is on the same disk.
+
+        Args:
+            partial: The file.
+            file: What it is.
+            check: Looks into the complete file, and raises when it is not what it should be.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        check(partial)
+        with partial.open("r+b") as stream:
+            os.fsync(stream.fileno())
+        partial.chmod(0o644)
+        self.root.mkdir(parents=True, exist_ok=True)
+        partial.replace(self.path(file.sha256))
+        _sync_folder(self.root)
+        return file
+
     def digest(self, sha256: str, name: str, progress: Progress = no_progress) -> str:
         """Return the SHA-256 of the bytes that the blob really holds now."""
         path = self.path(sha256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -25,10 +26,12 @@ from audition.store.folders import Folders, check_names, folder_digest
 from audition.store.linked import Link, Links, gone_or_changed
 from audition.store.sources import Sink, source_of
 from audition.store.sources.file import deliver_local
+from audition.store.transfer.interrupted import told_of_the_other
 
 SCHEMA = 1
 PARTIAL = "partial-"
 """How the names of files begin that are not verified yet."""
+_LOCK_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Installed:
         folder: The folder of the blobs; of weights that are not in the store, their path.
         manifest: The manifest's own path.
         provenance: How an imported variant came to be: from which weights, with which tools; None for others.
+        revision: Which revision of its source it is (a commit, say), where the source has such; else None.
     """
 
     id: str
@@ -55,6 +59,7 @@ class Installed:
     folder: Path
     manifest: Path
     provenance: dict[str, Any] | None = None
+    revision: str | None = None
 
     @property
     def is_folder(self) -> bool:
@@ -106,12 +111,16 @@ class Store:
         self.blobs = Blobs(self.root / "blobs")
         self.folders = Folders(self.root / "folders", self.blobs)
         self.links = Links(self.root / "links", self.blobs)
+        self.partials = self.root / "partials"
 
     def find(self, variant: Variant) -> Installed | None:
         """Return the installed variant, or None when it is absent, incomplete, or not what is asked for any more.
 
         The last is so when the source's file has changed, or the catalog promises other bytes than these.
         """
+        return self._at_its_address(variant) or self._by_content(variant)
+
+    def _at_its_address(self, variant: Variant) -> Installed | None:
         manifest = self._manifest_path(variant)
         if not manifest.is_file():
             return None
@@ -126,6 +135,19 @@ class Store:
             return None
         # The same bytes may have been fetched under another name.
         return replace(installed, id=variant.id)
+
+    def _by_content(self, variant: Variant) -> Installed | None:
+        """Return what has exactly the files that are asked for, wherever it came from."""
+        wanted = {(file.name, file.sha256) for file in variant.files if file.sha256}
+        if not wanted or len(wanted) < len(variant.files):
+            return None
+        for entry in self.recorded():
+            # Nobody looks at the name of a single file.
+            names = {(file.name, file.sha256) for file in entry.files}
+            same = names == wanted or (variant.format == GGUF and {sha for _, sha in names} == {s for _, s in wanted})
+            if entry.format == variant.format and same and self._complete(entry):
+                return replace(entry, id=variant.id)
+        return None
 
     def installed(self) -> list[Installed]:
         """Return every installed variant, by id; `troubles` says what could not be among them."""
@@ -176,15 +198,15 @@ class Store:
         if installed is not None:
             return installed
         source = source_of(variant)
-        with self._locked(variant):
+        with self._locked(variant, progress):
             installed = self.find(variant)
             if installed is not None:
                 return installed
             self._drop_broken_links(variant)
             # Taken before the first byte is: an edit in the middle of the copy has to be noticed later.
             fingerprint = source.fingerprint(variant)
-            files = self._fetch(variant, partial(source.fetch, variant), progress)
-            return self._publish(variant, files, self._header(variant, files), licence, fingerprint)
+            files, notes = self._fetch(variant, partial(source.fetch, variant), progress)
+            return self._publish(variant, files, self._header(variant, files), licence, fingerprint, notes=notes)
 
     def add(
         self,
@@ -214,13 +236,13 @@ class Store:
             UsageError: There is another one of that name.
             AuditionError: It is no model, or the disk is full.
         """
-        with self._locked(variant):
+        with self._locked(variant, progress):
             before = self.find(variant)
             self._drop_broken_links()
             if link:
                 files = self._link(variant, path, promised or {}, progress)
             else:
-                files = self._fetch(variant, partial(deliver_local, path, variant), progress)
+                files, _ = self._fetch(variant, partial(deliver_local, path, variant), progress)
             if before is not None:
                 if before.files == files:
                     return before
@@ -240,7 +262,7 @@ class Store:
             actual = self.blobs.digest(file.sha256, file.name, progress)
             if actual != file.sha256:
                 problems.append(f"{file.name} has changed on the disk: its SHA-256 is {actual}, not {file.sha256}")
-        if installed.is_folder and not problems:
+        if installed.is_folder and not problems and self._complete(installed):
             problems += self.folders.verify(installed.files)
         return problems
 
@@ -289,12 +311,16 @@ class Store:
 
     def _fetch(
         self, variant: Variant, fetch: Callable[[Sink], Iterable[StoredFile]], progress: Progress
-    ) -> tuple[StoredFile, ...]:
-        """Fetch and store a variant's files; its lock is held."""
+    ) -> tuple[tuple[StoredFile, ...], dict[str, Any]]:
+        """Fetch and store a variant's files, and return what the source noted meanwhile; its lock is held."""
         check = _check_gguf if variant.format == GGUF else _check_nothing
-        sink = Sink(self.blobs, check, progress, staging=self.root / "staging" / _key(variant))
+        key = _key(variant)
+        sink = Sink(self.blobs, check, progress, self.root / "staging" / key, self.partials / key, variant)
         with sink.staged():
-            return tuple(fetch(sink))
+            files = tuple(fetch(sink))
+        # What an earlier revision may have left there is of no use any more.
+        shutil.rmtree(sink.partials, ignore_errors=True)
+        return files, sink.notes
 
     def _link(
         self, variant: Variant, path: Path, promised: Mapping[str, str], progress: Progress
@@ -384,7 +410,11 @@ class Store:
         licence: Licence,
         fingerprint: str | None,
         provenance: dict[str, Any] | None = None,
+        notes: dict[str, Any] | None = None,
     ) -> Installed:
+        notes = notes or {}
+        if licence.cls is LicenceClass.UNKNOWN and licence.id is None:
+            licence = notes.get("licence", licence)
         if licence.cls is LicenceClass.UNKNOWN and header.licence:
             licence = Licence.named(header.licence, source="gguf header" if variant.format == GGUF else "model card")
         manifest = self._manifest_path(variant)
@@ -392,6 +422,7 @@ class Store:
             "schema": SCHEMA,
             "id": variant.id,
             "source": variant.source,
+            "revision": notes.get("revision"),
             "format": variant.format,
             "quantization": variant.quantization or header.quantization,
             "files": [asdict(file) for file in files],
@@ -440,6 +471,7 @@ class Store:
                 folder=self.blobs.root,
                 manifest=manifest,
                 provenance=data.get("provenance"),
+                revision=data.get("revision"),
             )
         except KeyError as error:
             raise _damaged(manifest, f"it has no {error}") from error
@@ -452,15 +484,20 @@ class Store:
         return self.root / "manifests" / _safe(scheme) / _safe(name) / f"{_safe(revision)}.json"
 
     @contextmanager
-    def _locked(self, variant: Variant) -> Iterator[None]:
+    def _locked(self, variant: Variant, progress: Progress) -> Iterator[None]:
         """Hold the variant's lock; whatever the disk refuses meanwhile becomes an error for a person."""
         from filelock import FileLock
 
-        folder = self.root / "locks"
+        folder, key = self.root / "locks", _key(variant)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / f"{_key(variant)}.lock"):
+            lock = FileLock(folder / f"{key}.lock")
+            with told_of_the_other(self.partials, key, variant.id, progress):
+                lock.acquire(poll_interval=_LOCK_POLL_S)
+            try:
                 yield
+            finally:
+                lock.release()
         except OSError as error:
             raise disk_error(error, self.root) from error
 

@@ -8,13 +8,22 @@ from audition.store.sources.base import Sink, Source
 from audition.store.sources.file import FileSource
 from audition.store.sources.foundry import FoundrySource
 from audition.store.sources.hf import HfSource
+from audition.store.sources.https import HttpsSource
 from audition.store.sources.imported import ImportedSource
 from audition.store.sources.own import OwnSource
 from audition.store.sources.pypi import PypiSource
 
 __all__ = ["Sink", "Source", "source_of"]
 
-_SOURCES: tuple[Source, ...] = (PypiSource(), FileSource(), HfSource(), FoundrySource(), ImportedSource(), OwnSource())
+_SOURCES: tuple[Source, ...] = (
+    PypiSource(),
+    FileSource(),
+    HfSource(),
+    HttpsSource(),
+    FoundrySource(),
+    ImportedSource(),
+    OwnSource(),
+)
 
 
 def source_of(variant: Variant) -> Source:
@@ -24,6 +33,8 @@ def source_of(variant: Variant) -> Source:
         UsageError: There is no such source.
     """
     scheme = variant.source.partition(":")[0]
+    if scheme == "http":  # of this machine only, as the source itself will say
+        scheme = "https"
     for source in _SOURCES:
         if source.scheme == scheme:
             return source

@@ -1,0 +1,1 @@
+"""Fetching a file over HTTP so that nothing is lost and nothing is believed: resumable, checked, fast."""
