@@ -112,9 +112,9 @@ class ModelEntry(BaseModel):
             raise ValueError("give either source or weights, not both")
         if self.sha256 and self.format != GGUF:
             raise ValueError("sha256 is of one file, and this format is a folder of them")
-        for part in [self, *self.variants]:
-            if part.source and is_web_name(part.source) and part.format != GGUF:
-                raise ValueError("an https: source is one .gguf file, and this format is a folder of files")
+        artifacts = [(self.source, self.format), *((each.source, each.format) for each in self.variants)]
+        if any(source and is_web_name(source) and format_ != GGUF for source, format_ in artifacts):
+            raise ValueError("an https: source is one .gguf file, and this format is a folder of files")
         names = [(variant.quantization or variant.format).lower() for variant in self.variants]
         if len(set(names)) < len(names):
             raise ValueError("two variants have the same quantization, so no name could tell them apart")

@@ -64,6 +64,6 @@ def parse_web_name(name: str, sha256: str | None = None) -> WebName:
     stated |= {sha256} if sha256 else set()
     if len(stated) > 1:
         raise UsageError(f"{shown} has two different SHA-256 digests", fix="leave the wrong one out")
-    last = unquote(parts.path).rpartition("/")[2]
+    last = unquote(parts.path.rpartition("/")[2])
     file = VariantFile(last if FILE_NAME.fullmatch(last) else "model.gguf", None, next(iter(stated), None))
     return WebName(url, file)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from audition.errors import AuditionError, UsageError
 from audition.models.catalog import alias_of_name
 from audition.models.folder import FILE_NAME, GGUF, ONNX, OPENVINO, SAFETENSORS, is_paper, is_pickle, is_text
-from audition.models.hub_name import HubName
+from audition.models.hub_name import HubName, is_path
 from audition.models.spec import Variant, VariantFile
 from audition.store.hub.quantizations import nearness, quantization_of
 from audition.store.hub.repository import RepoFile, Repository
@@ -228,10 +228,11 @@ def _names(units: Sequence[_Unit]) -> list[str]:
         [unit.quantization, unit.name, path] if unit.format == GGUF else [unit.name, unit.folder.replace("/", "-")]
         for unit, path in zip(units, paths, strict=True)
     ]
+    taken = Counter(option.lower() for own in options for option in {*own} if option)
     names = []
     for own in options:
-        usable = [name for name in own if name and FILE_NAME.fullmatch(name)]
-        unique = [n for n in usable if sum(n.lower() in {o.lower() for o in all_ if o} for all_ in options) == 1]
+        usable = [name for name in own if name and is_path(name)]
+        unique = [name for name in usable if taken[name.lower()] == 1]
         names.append((unique or usable or ["model"])[0])
     return names
 

@@ -50,14 +50,12 @@ class HfSource:
         files = [_promised(file, variant) for file in chosen.files]
         sink.notes["revision"] = repository.commit
         sink.notes["licence"] = repository.licence
-        here = {file.sha256 for file in files if file.sha256 and sink.blobs.path(file.sha256).is_file()}
-        sink.need_space(sum(file.size or 0 for file in files if file.sha256 not in here))
+        locations = {file.parts: client.location_of(repository.name, repository.commit, *file.parts) for file in files}
+        sink.need_space_for(files, lambda file: locations[file.parts])
         for file in files:
-            (path,) = file.parts
-            at_hub = repository.file(path)
-            location = client.location_of(repository.name, repository.commit, path)
+            at_hub = repository.file(*file.parts)
             try:
-                yield sink.download(file, location, git_sha1=at_hub.git_sha1 if at_hub else None)
+                yield sink.download(file, locations[file.parts], git_sha1=at_hub.git_sha1 if at_hub else None)
             except AuditionError as error:
                 if error.code == "unauthorized" and repository.gated:
                     raise gated(repository.name, repository.page) from error
