@@ -7,20 +7,19 @@ settings that can hold a secret are never read into it.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points, requires
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from audition.bench.machine import describe_machine
 from audition.engines.host import probe
-from audition.engines.registry import GROUP, engine_for, formats_of
+from audition.engines.registry import GROUP, engine_for, formats_of, missing_packages
 from audition.engines.server import local_servers
 from audition.errors import AuditionError, UsageError
 from audition.models.folder import format_of
@@ -145,7 +144,7 @@ def _engine(point: EntryPoint, logs: Path, timeout_s: float) -> dict[str, Any]:
     try:
         about |= {"description": probe(point.name, logs / f"{point.name}.log", timeout_s)}
     except AuditionError as error:
-        missing = _missing(point.name) if is_ours else []
+        missing = missing_packages(point.name) if is_ours else []
         not_installed = error.code == "engine_unavailable" and (missing or not is_ours)
         about |= {
             "description": None,
@@ -174,25 +173,6 @@ def _last_words(log: Path) -> str:
         return ""
     last = next((line for line in reversed(lines) if line.strip()), "")
     return f" (it said: {one_line(last, 160)})" if last else ""
-
-
-def _missing(engine: str) -> list[str]:
-    """Return the packages of an engine's extra that are not installed."""
-    extra = re.compile(rf"extra\s*==\s*['\"]{re.escape(engine)}['\"]")
-    try:
-        needed = [line for line in requires("audition") or () if extra.search(line)]
-    except PackageNotFoundError:
-        return []
-    names = [match[0] for line in needed if (match := re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line))]
-    return [name for name in names if not _is_installed(name)]
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        distribution(name)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _engine_problems(engines: list[dict[str, Any]]) -> list[dict[str, Any]]:

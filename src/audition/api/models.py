@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from audition.api.pins import goes_by_lock
 from audition.engines.reference import engine_name, reference_to
 from audition.engines.registry import formats_of
-from audition.errors import UsageError
+from audition.errors import AuditionError, UsageError
 from audition.models.catalog import Catalog, adhoc_spec, aliases_in, web_spec
 from audition.models.hub_name import is_hub_name
 from audition.models.spec import ANY, Licence, ModelSpec, Variant
@@ -18,6 +19,7 @@ from audition.store.blobs import Progress, no_progress
 from audition.store.foundry.catalog import catalog_spec, is_catalog_name
 from audition.store.hub.spec import hub_spec
 from audition.store.known import known_models
+from audition.store.lock import explained
 from audition.store.own import own_weights
 from audition.store.store import Installed, Store
 
@@ -25,6 +27,7 @@ Engines = Sequence[str | type] | Mapping[str, str | type]
 """Engines by name, adapters by their class or its place."""
 
 
+@goes_by_lock
 def find_model(name: str, catalog: Catalog | None = None) -> tuple[ModelSpec, Variant]:
     """Return the entry and the variant that a name stands for.
 
@@ -126,7 +129,14 @@ def install(
     """
     if variant.format == ANY:
         return own_weights(variant, spec.licence, progress)
-    return (store or Store()).ensure(variant, spec.licence, progress)
+    store = store or Store()
+    try:
+        return store.ensure(variant, spec.licence, progress)
+    except AuditionError as error:
+        told = explained(error, variant, store)
+        if told is error:
+            raise
+        raise told from error
 
 
 def import_model(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from audition.errors import AuditionError
 from audition.models.kv import BATCH, KvFacts, cache_bytes
 from audition.models.spec import Licence
 
 __all__ = ["KvFacts", "ModelFileError", "ModelHeader"]
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 class ModelFileError(AuditionError):
@@ -107,10 +111,10 @@ class ModelHeader:
         Raises:
             ModelFileError: A fact is missing or has the wrong type.
         """
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
         try:
-            return TypeAdapter(cls).validate_python(data)
+            return _adapter().validate_python(data)
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in fault["loc"])
@@ -118,3 +122,11 @@ class ModelHeader:
                 f"the stored facts about a model file are damaged: {where}: {fault['msg']}",
                 fix="read the model file again",
             ) from error
+
+
+@cache
+def _adapter() -> TypeAdapter[ModelHeader]:
+    """Return what checks stored facts; making it takes longer than a hundred checks."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(ModelHeader)
