@@ -8,7 +8,7 @@ from typing import Any
 
 from audition.api.this_machine import ThisMachine
 from audition.errors import nearest
-from audition.models.fit import Fit
+from audition.models.fit import Fit, bits_per_weight
 from audition.models.header import ModelHeader
 from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant
 from audition.store.foundry.catalog import PREFIX
@@ -108,6 +108,7 @@ def make_row(
     if installed is not None:
         header, size = installed.header, installed.disk_bytes if installed.files else None
     size = variant.size if size is None else size
+    guess = None if size is not None else _size_from_parameters(spec, variant, header)
     estimate = machine.estimate(spec, variant, header, size)
     licence = installed.licence if installed else spec.licence if spec else Licence.named(None, source="nobody")
     engines, missing = machine.engines(variant.format, spec.engine if spec else None)
@@ -128,8 +129,8 @@ def make_row(
         format=variant.format,
         quantization=(installed.quantization if installed else variant.quantization)
         or (header.quantization if header else None),
-        size=need.weights if size is None and need else size,
-        size_estimated=size is None and need is not None,
+        size=guess if size is None else size,
+        size_estimated=guess is not None,
         parameters=(header.parameters if header else None) or (spec.parameters if spec else None),
         context_length=(header.context_length if header else None) or (spec.context_length if spec else None),
         architecture=header.architecture if header else None,
@@ -150,6 +151,12 @@ def make_row(
         installed_at=installed.installed_at if installed else None,
         provenance=installed.provenance if installed else None,
     )
+
+
+def _size_from_parameters(spec: ModelSpec | None, variant: Variant, header: ModelHeader | None) -> int | None:
+    count = (header.parameters if header else None) or (spec.parameters if spec else None)
+    bits = bits_per_weight(variant.quantization)
+    return None if count is None or bits is None else round(count * bits / 8)
 
 
 def _name(spec: ModelSpec | None, variant: Variant, installed: Installed | None) -> str:
