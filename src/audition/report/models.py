@@ -124,7 +124,5 @@ def legend(rows: Sequence[dict[str, Any]], memory: Memory) -> str:
     cache = ""
     if any(row["memory"] and row["memory"]["is_lower_bound"] for row in rows):
         cache = " > is without the KV cache, of which only a file's header tells."
-    return (
-        f"Memory is estimated for {tokens}; {size(memory.available)} of {size(memory.total)} are free here{gpu}.{cache} "
-        "How, and from what: audition model info NAME"
-    )
+    free = f"{size(memory.available)} of {size(memory.total)} are free here{gpu}."
+    return f"Memory is estimated for {tokens}; {free}{cache} How, and from what: audition model info NAME"
