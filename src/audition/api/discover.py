@@ -11,10 +11,14 @@ from audition.errors import nearest
 from audition.models.fit import Fit
 from audition.models.header import ModelHeader
 from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant
+from audition.store.foundry.catalog import PREFIX
 from audition.store.known import known_models
 from audition.store.store import Installed, Store
 
-DOWNLOADED, ABSENT = "yes", "no"
+DOWNLOADED, LINKED, ABSENT = "yes", "linked", "no"
+FOUNDRY = "Foundry Local catalog"
+_NAMED = ("built-in", "models.json", "store")
+"""Where entries come from whose names can be typed as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +26,23 @@ class Row:
     """One variant and what is known of it; None is what nobody says. `docs/models.md` lists the keys.
 
     Attributes:
-        id: The name to type.
+        id: Its name in the catalog and the store, `alias:variant`.
+        name: What to type.
         catalog: Where its entry stands; None where it has none.
         size: Bytes of its files.
         size_estimated: Whether `size` is only parameters times the bits of the quantization.
         state: `yes`, `no`, `linked` (in the place of another tool) or `partial`.
+        licence_link: Where its terms can be read.
         arrived: Of a partial download, from 0 to 1.
         engines: Engines here that load its format.
         engines_missing: Those that are not installed.
         fit: `yes`, `tight`, `no` or `unknown`.
+        fit_gpu: The same of the GPU's memory; None where there is no GPU, or it does not tell.
         memory: Bytes that it would take, by what they are for, at `memory_context` tokens in `memory_engine`.
     """
 
     id: str
+    name: str
     description: str | None
     family: str | None
     capabilities: tuple[str, ...]
@@ -42,6 +50,7 @@ class Row:
     licence: str | None
     licence_class: str
     licence_from: str
+    licence_link: str | None
     source: str
     catalog: str | None
     format: str
@@ -58,6 +67,7 @@ class Row:
     engines: tuple[str, ...]
     engines_missing: tuple[str, ...]
     fit: str
+    fit_gpu: str | None
     memory: dict[str, Any] | None
     memory_context: int
     memory_engine: str | None
@@ -104,6 +114,7 @@ def make_row(
     need = estimate.need
     return Row(
         id=variant.id,
+        name=_name(spec, variant, installed),
         description=spec.description if spec else None,
         family=spec.family if spec else None,
         capabilities=spec.capabilities if spec else (),
@@ -111,6 +122,7 @@ def make_row(
         licence=licence.id,
         licence_class=str(licence.cls),
         licence_from=licence.source,
+        licence_link=licence.link,
         source=variant.source,
         catalog=spec.origin if spec else None,
         format=variant.format,
@@ -123,11 +135,12 @@ def make_row(
         architecture=header.architecture if header else None,
         chat_template=header.has_chat_template if header else None,
         downloaded=installed is not None,
-        state=DOWNLOADED if installed else ABSENT,
+        state=ABSENT if installed is None else LINKED if installed.links else DOWNLOADED,
         arrived=None,
         engines=engines,
         engines_missing=missing,
         fit=str(estimate.fit),
+        fit_gpu=None if estimate.fit_gpu is None else str(estimate.fit_gpu),
         memory=None if need is None else {**asdict(need), "total": need.total, "is_lower_bound": need.is_lower_bound},
         memory_context=estimate.context,
         memory_engine=estimate.engine,
@@ -137,6 +150,16 @@ def make_row(
         installed_at=installed.installed_at if installed else None,
         provenance=installed.provenance if installed else None,
     )
+
+
+def _name(spec: ModelSpec | None, variant: Variant, installed: Installed | None) -> str:
+    """Return what to type for a variant: its id where that is known, else where it is."""
+    origin = spec.origin if spec else "store"
+    if origin == FOUNDRY:
+        return f"{PREFIX}{variant.id}"
+    if variant.source.startswith("file:") and (spec is None or origin not in _NAMED):
+        return variant.source.removeprefix("file:")
+    return variant.id if installed or origin in _NAMED else variant.source
 
 
 def list_models(machine: ThisMachine | None = None, store: Store | None = None) -> list[Row]:

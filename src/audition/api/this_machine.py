@@ -9,7 +9,7 @@ from audition.bench.machine import machine_memory
 from audition.bench.targets import DEFAULT_CONTEXT
 from audition.engines.reference import engine_name
 from audition.engines.registry import runners
-from audition.models.fit import Fit, Memory, Need, fit, memory_needed
+from audition.models.fit import Fit, Memory, Need, fit, fit_gpu, memory_needed
 from audition.models.header import ModelHeader
 from audition.models.spec import ANY, ModelSpec, Variant
 
@@ -20,12 +20,14 @@ class Estimate:
 
     Attributes:
         fit: `unknown` where the size is.
+        fit_gpu: Whether it fits into the GPU's memory; None where there is none to ask.
         need: Bytes by what they are for; None where nothing is known.
         context: The tokens that it was made for.
         engine: The engine that it was made for; None where none here loads the format.
     """
 
     fit: Fit
+    fit_gpu: Fit | None
     need: Need | None
     context: int
     engine: str | None
@@ -103,4 +105,4 @@ class ThisMachine:
             parameters=(header.parameters if header else None) or (spec.parameters if spec else None),
             quantization=variant.quantization,
         )
-        return Estimate(fit(need, self.memory), need, context, chosen)
+        return Estimate(fit(need, self.memory), fit_gpu(need, self.memory), need, context, chosen)

@@ -17,7 +17,7 @@ def list_foundry(filters: Filters, machine: ThisMachine, *, as_json: bool) -> No
     from audition.report.figures import UNKNOWN
     from audition.report.models import legend, models_table
     from audition.report.narrow import Column
-    from audition.store.foundry.catalog import PREFIX, list_catalog, spec_of
+    from audition.store.foundry.catalog import list_catalog, spec_of
     from audition.store.store import Store
 
     store = Store()
@@ -31,7 +31,6 @@ def list_foundry(filters: Filters, machine: ThisMachine, *, as_json: bool) -> No
     for row in found.rows:
         model = models[id(row)][0]
         own = {
-            "name": f"{PREFIX}{model.variant.id}",
             "id": model.id,
             "alias": model.alias,
             "title": model.title,

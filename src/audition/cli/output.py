@@ -88,6 +88,17 @@ def download_progress() -> Iterator[Progress]:
         yield show
 
 
+@contextmanager
+def working(what: str) -> Iterator[Progress]:
+    """Show on a terminal that something is under way, and how much of it is done; say nothing elsewhere."""
+    console = stderr()
+    if not console.is_terminal:
+        yield lambda part, done, total: None
+        return
+    with console.status(what) as status:
+        yield lambda part, done, total: status.update(f"{what}: {part}, {done} of {total}")
+
+
 class _PlainProgress:
     """Lines for a log file: the first of each thing, then one every five seconds."""
 

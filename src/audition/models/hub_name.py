@@ -57,9 +57,9 @@ def parse_hub_name(name: str) -> HubName:
     wrong = None
     if not is_repository(repository):
         wrong = f'"{one_line(repository, 80)}" is no repository'
-    elif colon and not _is_path(variant):
+    elif colon and not is_path(variant):
         wrong = f'"{one_line(variant, 80)}" names no quantization, folder or file'
-    elif at and not _is_path(revision):
+    elif at and not is_path(revision):
         wrong = f'"{one_line(revision, 80)}" is no branch, tag or commit'
     if wrong is not None:
         raise UsageError(
@@ -68,5 +68,6 @@ def parse_hub_name(name: str) -> HubName:
     return HubName(repository, variant or None, revision or None)
 
 
-def _is_path(text: str) -> bool:
+def is_path(text: str) -> bool:
+    """Return whether a text can stand for a variant or a revision in a name."""
     return _PATH.fullmatch(text) is not None and ".." not in text and "//" not in text

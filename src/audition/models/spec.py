@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -95,7 +96,24 @@ class Licence:
         agrees = other.id is None or (self.id or "").casefold() == other.id.casefold()
         if agrees or self.source in _A_PERSONS:
             return replace(self, link=self.link or other.link) if agrees else self
-        return replace(self, note=f"{other.source} says {other}")
+        return replace(self, note=self.note or f"the {other.source} says {other}")
+
+    def to_json(self) -> dict[str, str | None]:
+        """Return it as plain JSON values, for a manifest."""
+        facts = {"id": self.id, "class": str(self.cls), "source": self.source, "link": self.link, "note": self.note}
+        return {key: value for key, value in facts.items() if value is not None or key == "id"}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, str | None]) -> Licence:
+        """Return the licence that `to_json` was called on.
+
+        Raises:
+            KeyError: A part is missing.
+            ValueError: The class is none.
+        """
+        return cls(
+            data["id"], LicenceClass(str(data["class"])), str(data["source"]), data.get("link"), data.get("note")
+        )
 
     def __str__(self) -> str:
         return f"{self.id} ({self.cls})" if self.id else str(self.cls)

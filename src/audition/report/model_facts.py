@@ -32,6 +32,7 @@ _LABELS = {
     "size": "Size",
     "licence": "Licence",
     "licence_class": "Licence class",
+    "licence_link": "Licence text",
     "source": "Source",
     "downloaded": "Downloaded",
     "installed_at": "Downloaded at",
@@ -43,7 +44,7 @@ _LABELS = {
     "memory": "Memory",
     "fit": "Fits",
 }
-_OF_DOWNLOADED = {"installed_at", "path", "sha256", "provenance"}
+_LEFT_OUT = {"licence_link", "installed_at", "path", "sha256", "provenance"}
 _OF_HEADER = {"architecture", "chat_template", "parameters", "context_length", "quantization"}
 _UNREAD = "its file has not been read"
 
@@ -55,10 +56,11 @@ def render_facts(facts: dict[str, Any], memory: Memory) -> RenderableType:
         facts: `ModelFacts.to_json()`.
         memory: What there is to fit into.
     """
-    table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = Table(box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
+                  expand=True)  # fmt: skip
     table.add_column("Fact", no_wrap=True)
-    table.add_column("Value", overflow="fold", ratio=1)
-    table.add_column("From", overflow="fold", style="dim")
+    table.add_column("Value", overflow="fold", ratio=3)
+    table.add_column("From", overflow="fold", ratio=2, style="dim")
     for label, value, source in _lines(facts, memory):
         table.add_row(label, value if isinstance(value, Text) else Text(value), Text(one_line(source)))
     parts: list[RenderableType] = [table]
@@ -74,10 +76,12 @@ def render_facts(facts: dict[str, Any], memory: Memory) -> RenderableType:
 
 def _lines(facts: dict[str, Any], memory: Memory) -> Iterator[tuple[str, str | Text, str]]:
     for key, label in _LABELS.items():
-        if facts[key] is None and key in _OF_DOWNLOADED:
+        if facts[key] is None and key in _LEFT_OUT:
             continue
         unknown = _UNREAD if key in _OF_HEADER and not facts["downloaded"] else ""
         yield label, _value(key, facts, memory), facts["from"].get(key, unknown)
+    if facts["hub"] is not None:
+        yield from _hub_lines(facts["hub"])
     for check in facts["measured"][:_MOST_RUNS]:
         context = "" if check["context"] is None else f" at {check['context']:,} tokens"
         together = f", {check['parallel']} at once" if check["parallel"] > 1 else ""
@@ -87,6 +91,22 @@ def _lines(facts: dict[str, Any], memory: Memory) -> Iterator[tuple[str, str | T
             f"{size(check['bytes'])} in {engine}{context}{together}{_error(check)}",
             f"run {check['run']}",
         )
+
+
+def _hub_lines(hub: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    told = {
+        "Page": hub["page"],
+        "Revision": hub["commit"],
+        "Downloads": None if hub["downloads"] is None else f"{hub['downloads']:,} in 30 days",
+        "Likes": None if hub["likes"] is None else f"{hub['likes']:,}",
+        "Last change": hub["last_modified"],
+        "Terms": "have to be accepted on its page first" if hub["gated"] else None,
+        "Private": "yes" if hub["private"] else None,
+        "Made from": ", ".join(hub["base_models"]) or None,
+    }
+    for label, value in told.items():
+        if value is not None:
+            yield label, one_line(value), "hub metadata"
 
 
 def _error(check: dict[str, Any]) -> str:
@@ -102,7 +122,7 @@ def _error(check: dict[str, Any]) -> str:
 def _value(key: str, facts: dict[str, Any], memory: Memory) -> str | Text:
     value = facts[key]
     if key == "fit":
-        gpu = "" if memory.gpu_total is None else f"; the GPU has {size(memory.gpu_total)}"
+        gpu = f"; on the GPU of {size(memory.gpu_total or 0)}: {facts['fit_gpu']}" if facts["fit_gpu"] else ""
         free = f", {size(memory.available)} of {size(memory.total)} are free{gpu}"
         return fit_cell(value).append(free, style="default")
     shown: dict[str, Callable[[dict[str, Any]], str | Text]] = {

@@ -38,6 +38,11 @@ def state_text(row: dict[str, Any]) -> str:
     return f"{100 * row['arrived']:.0f} %" if row["arrived"] is not None else str(row["state"])
 
 
+def licence_text(row: dict[str, Any]) -> str:
+    """Return the licence with its class."""
+    return f"{one_line(row['licence'] or 'not stated', 40)} ({row['licence_class']})"
+
+
 def engines_cell(row: dict[str, Any]) -> Text:
     """Return the engines that load the format; those that are not installed are in brackets, and dim."""
     cell = Text(one_line(", ".join(row["engines"]), 80))
@@ -48,7 +53,7 @@ def engines_cell(row: dict[str, Any]) -> Text:
 
 def _name_cell(row: dict[str, Any]) -> Text:
     """Return the name to type; what is on this disk stands out."""
-    return Text(one_line(row.get("name") or row["id"]), style="bold" if row["downloaded"] else "")
+    return Text(one_line(row["name"]), style="bold" if row["downloaded"] else "")
 
 
 def models_table(rows: Sequence[dict[str, Any]], extra: Sequence[Column] = ()) -> NarrowTable:
@@ -69,6 +74,46 @@ def models_table(rows: Sequence[dict[str, Any]], extra: Sequence[Column] = ()) -
             Column("Capabilities", [", ".join(row["capabilities"]) for row in rows], rank=6),
         ]
     )
+
+
+def search_table(rows: Sequence[dict[str, Any]]) -> NarrowTable:
+    """Return the table of what a search found on a hub."""
+    return models_table(
+        rows,
+        (
+            Column("Downloads", [_short(row["downloads"]) for row in rows], rank=2, right=True),
+            Column("Likes", [_short(row["likes"]) for row in rows], rank=5, right=True),
+            Column("Changed", [(row["last_modified"] or UNKNOWN)[:10] for row in rows], rank=5),
+            Column("Terms", ["to accept" if row["gated"] else "" for row in rows], rank=1),
+            Column("Variants", [str(row["variants"]) for row in rows], rank=6, right=True),
+        ),
+    )
+
+
+def elsewhere_table(rows: Sequence[dict[str, Any]]) -> NarrowTable:
+    """Return the table of what other tools have."""
+    return NarrowTable(
+        [
+            Column("Model", [_name_cell(row) for row in rows]),
+            Column("Linked", ["yes" if row["state"] == "linked" else "no" for row in rows]),
+            Column("Fits", [fit_cell(row["fit"]) for row in rows]),
+            Column("Memory", [memory_text(row) for row in rows], right=True),
+            Column("Size", [size_text(row) for row in rows], right=True),
+            Column("Quantization", [row["quantization"] or UNKNOWN for row in rows], rank=1),
+            Column("Format", [row["format"] for row in rows], rank=2),
+            Column("Path", [one_line(row["path"]) for row in rows], rank=3),
+        ]
+    )
+
+
+def _short(number: int | None) -> str:
+    """Return a count as `812`, `12.3 k` or `1.4 M`."""
+    if number is None:
+        return UNKNOWN
+    for unit, factor in (("M", 1e6), ("k", 1e3)):
+        if number >= factor:
+            return f"{number / factor:,.1f} {unit}"
+    return str(number)
 
 
 def legend(rows: Sequence[dict[str, Any]], memory: Memory) -> str:

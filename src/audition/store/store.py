@@ -19,7 +19,7 @@ from audition.models.folder_check import refuse_bad
 from audition.models.folder_header import read_header
 from audition.models.gguf import read_gguf_header
 from audition.models.header import ModelFileError, ModelHeader
-from audition.models.spec import ANY, Licence, LicenceClass, Variant, VariantFile
+from audition.models.spec import ANY, Licence, Variant, VariantFile
 from audition.paths import store_dir
 from audition.store.blobs import Blobs, Progress, StoredFile, disk_error, no_progress
 from audition.store.folders import Folders, check_names, folder_digest
@@ -413,10 +413,8 @@ class Store:
         notes: dict[str, Any] | None = None,
     ) -> Installed:
         notes = notes or {}
-        if licence.cls is LicenceClass.UNKNOWN and licence.id is None:
-            licence = notes.get("licence", licence)
-        if licence.cls is LicenceClass.UNKNOWN and header.licence:
-            licence = Licence.named(header.licence, source="gguf header" if variant.format == GGUF else "model card")
+        its_own = Licence.named(header.licence, source="gguf header" if variant.format == GGUF else "model card")
+        licence = licence.beside(notes.get("licence", its_own)).beside(its_own)
         manifest = self._manifest_path(variant)
         record = {
             "schema": SCHEMA,
@@ -427,7 +425,7 @@ class Store:
             "quantization": variant.quantization or header.quantization,
             "files": [asdict(file) for file in files],
             "header": header.to_json(),
-            "licence": {"id": licence.id, "class": str(licence.cls), "source": licence.source},
+            "licence": licence.to_json(),
             "fingerprint": fingerprint,
             "provenance": provenance,
             "installed_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -451,7 +449,6 @@ class Store:
     def _read(self, manifest: Path) -> Installed:
         data = self._raw(manifest)
         try:
-            licence = data["licence"]
             files = tuple(StoredFile(**file) for file in data["files"])
             if not files:
                 raise ValueError("it names no files")
@@ -466,7 +463,7 @@ class Store:
                 quantization=data["quantization"],
                 files=files,
                 header=ModelHeader.from_json(data["header"]),
-                licence=Licence(licence["id"], LicenceClass(licence["class"]), licence["source"]),
+                licence=Licence.from_json(data["licence"]),
                 installed_at=data["installed_at"],
                 folder=self.blobs.root,
                 manifest=manifest,

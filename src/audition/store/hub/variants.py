@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from audition.errors import AuditionError, UsageError
 from audition.models.catalog import alias_of_name
 from audition.models.folder import FILE_NAME, GGUF, ONNX, OPENVINO, SAFETENSORS, is_paper, is_pickle, is_text
-from audition.models.hub_name import HubName
+from audition.models.hub_name import HubName, is_path
 from audition.models.spec import Variant, VariantFile
 from audition.store.hub.quantizations import nearness, quantization_of
 from audition.store.hub.repository import RepoFile, Repository
@@ -79,7 +79,7 @@ def choose(repository: Repository, wanted: str | None, formats: Sequence[str] = 
     variants = [variant for variant in variants_of(repository) if variant.format in formats]
     if not variants:
         raise _nothing(repository, formats)
-    found = [variant for variant in variants if _means(variant, wanted)] if wanted else variants
+    found = [variant for variant in variants if means(variant, wanted)] if wanted else variants
     if wanted is None or all(variant.format == wanted.lower() for variant in found):
         chosen = default_of(found)
     else:
@@ -228,27 +228,32 @@ def _names(units: Sequence[_Unit]) -> list[str]:
         [unit.quantization, unit.name, path] if unit.format == GGUF else [unit.name, unit.folder.replace("/", "-")]
         for unit, path in zip(units, paths, strict=True)
     ]
+    taken = Counter(option.lower() for own in options for option in {*own} if option)
     names = []
     for own in options:
-        usable = [name for name in own if name and FILE_NAME.fullmatch(name)]
-        unique = [n for n in usable if sum(n.lower() in {o.lower() for o in all_ if o} for all_ in options) == 1]
+        usable = [name for name in own if name and is_path(name)]
+        unique = [name for name in usable if taken[name.lower()] == 1]
         names.append((unique or usable or ["model"])[0])
     return names
 
 
-def _means(variant: Variant, wanted: str) -> bool:
-    """Return whether a name asks for this variant: by what it is called, by a file or folder, or by its format."""
-    path = variant.files[0].parts[0]
-    ends = [path, path.rpartition("/")[2], path.rpartition("/")[0]] if len(variant.files) == 1 else []
-    ends += [path.rpartition("/")[0], path.rpartition("/")[0].rpartition("/")[2]]
-    known = {label(variant), variant.quantization, variant.format, *ends}
-    return wanted.casefold().removesuffix(".gguf") in {name.casefold().removesuffix(".gguf") for name in known if name}
+def means(variant: Variant, wanted: str) -> bool:
+    """Return whether a name asks for this variant: by what it is called, its format, its file or its folder."""
+    known = {label(variant), variant.quantization, variant.format}
+    for path in (variant.files[0].parts or (variant.files[0].name,)) if variant.files else ():
+        folder, _, name = path.rpartition("/")
+        known |= {folder, folder.rpartition("/")[2]} | ({path, name} if len(variant.files) == 1 else set())
+    return _bare(wanted) in {_bare(name) for name in known if name}
+
+
+def _bare(name: str) -> str:
+    return name.casefold().removesuffix(".gguf")
 
 
 def _no_choice(repository: Repository, wanted: str | None, candidates: Sequence[Variant]) -> UsageError:
     if wanted is None:
         what = f"{repository.name} has several models, and none is the obvious one"
-    elif any(_means(variant, wanted) for variant in candidates):
+    elif any(means(variant, wanted) for variant in candidates):
         what = f'"{one_line(wanted, 80)}" is the name of several models in {repository.name}'
     else:
         what = f'{repository.name} has no "{one_line(wanted, 80)}"'

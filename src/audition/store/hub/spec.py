@@ -1,0 +1,79 @@
+"""What `hf:owner/repo[:VARIANT][@revision]` stands for: what is on this disk of it, else what the hub has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from audition.models.catalog import Catalog, alias_of_name
+from audition.models.hub_name import HubName, is_hub_name, parse_hub_name
+from audition.models.spec import ModelSpec, Variant
+from audition.store.hub.lookup import look_up
+from audition.store.hub.variants import choose, default_of, means, variants_of
+from audition.store.store import Installed, Store
+
+
+def hub_spec(text: str, store: Store, catalog: Catalog) -> ModelSpec:
+    """Return the entry that a hub's name stands for; its first variant is the one that is meant.
+
+    Without a variant in the name that is the one on this disk, else the repository's default. The hub is not asked for
+    what is here.
+
+    Args:
+        text: The name.
+        store: The store.
+        catalog: The models that have a name here, so that the new one gets another.
+
+    Raises:
+        UsageError: The hub has no such model, or the name is none.
+        AuditionError: The hub cannot be asked.
+    """
+    name = parse_hub_name(text)
+    here = [entry for entry in store.installed() if _is_of(entry, name)]
+    found = [entry for entry in here if name.variant is None or means(entry.variant, name.variant)]
+    installed = default_of([entry.variant for entry in found])
+    if installed is not None:
+        entry = next(entry for entry in found if entry.variant == installed)
+        others = tuple(each.variant for each in here if each.variant.model == installed.model and each is not entry)
+        return ModelSpec(
+            alias=installed.model,
+            licence=entry.licence,
+            variants=(installed, *others),
+            origin="store",
+            parameters=entry.header.parameters,
+            context_length=entry.header.context_length,
+        )
+    repository = look_up(name.repository, name.revision)
+    chosen = choose(repository, name.variant)
+    others = tuple(variant for variant in variants_of(repository) if variant != chosen)
+    alias = _alias(name, catalog)
+    return ModelSpec(
+        alias=alias,
+        licence=repository.licence,
+        variants=tuple(replace(variant, model=alias) for variant in (chosen, *others)),
+        origin=repository.page,
+        parameters=repository.parameters,
+        context_length=repository.context_length,
+    )
+
+
+def _is_of(entry: Installed, name: HubName) -> bool:
+    """Return whether an installed variant came from this repository, at the revision that is asked for."""
+    return _is_from(entry.variant, name) and parse_hub_name(entry.source).revision == name.revision
+
+
+def _alias(name: HubName, catalog: Catalog) -> str:
+    """Return the repository's name, after its owner's where another model is called so."""
+    owner, _, repository = name.repository.partition("/")
+    alias = alias_of_name(repository)
+    known = catalog.get(alias)
+    return (
+        alias
+        if known is None or all(_is_from(v, name) for v in known.variants)
+        else alias_of_name(f"{owner}-{repository}")
+    )
+
+
+def _is_from(variant: Variant, name: HubName) -> bool:
+    if not is_hub_name(variant.source):
+        return False
+    return parse_hub_name(variant.source).repository.casefold() == name.repository.casefold()
