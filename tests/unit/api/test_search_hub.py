@@ -42,7 +42,8 @@ def hub(home, monkeypatch, tmp_path, gguf):
     with serving(
         Repo("one/Small-GGUF", {"s-Q4_K_M.gguf": small, "s-Q8_0.gguf": small + b"\0" * 64}, {"license": "mit"},
              tags=["gguf", "conversational"], downloads=50),
-        Repo("two/Large-GGUF", {"l-Q4_K_M.gguf": large + b"\0" * 2**20, "l-Q2_K.gguf": large}, {"license": "cc-by-nc-4.0"},
+        Repo("two/Large-GGUF", {"l-Q4_K_M.gguf": large + b"\0" * 2**20, "l-Q2_K.gguf": large},
+             {"license": "cc-by-nc-4.0"},
              downloads=500),
     ) as server:  # fmt: skip
         use(server, monkeypatch, tmp_path)
