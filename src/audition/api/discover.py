@@ -35,6 +35,7 @@ class Row:
         size_estimated: Whether `size` is only parameters times the bits of the quantization.
         state: `yes`, `no`, `linked` (in the place of another tool) or `partial`.
         licence_link: Where its terms can be read.
+        licence_note: What another place says of them that does not agree.
         arrived: Of a partial download, from 0 to 1; None where the whole is not known.
         engines: Engines here that load its format.
         engines_missing: Those that are not installed.
@@ -53,6 +54,7 @@ class Row:
     licence_class: str
     licence_from: str
     licence_link: str | None
+    licence_note: str | None
     source: str
     catalog: str | None
     format: str
@@ -113,6 +115,8 @@ def make_row(
     guess = None if size is not None else _size_from_parameters(spec, variant, header)
     estimate = machine.estimate(spec, variant, header, size)
     licence = installed.licence if installed else spec.licence if spec else Licence.named(None, source="nobody")
+    if header is not None:
+        licence = licence.beside(header.stated_licence)
     engines, missing = machine.engines(variant.format, spec.engine if spec else None)
     need = estimate.need
     return Row(
@@ -126,6 +130,7 @@ def make_row(
         licence_class=str(licence.cls),
         licence_from=licence.source,
         licence_link=licence.link,
+        licence_note=licence.note,
         source=variant.source,
         catalog=spec.origin if spec else None,
         format=variant.format,
