@@ -170,7 +170,7 @@ def test_terms_that_do_not_agree_are_told(home, tmp_path):
     assert model_facts("mine", machine()).row.licence == "gemma", "a person's own word stands"
     spec = replace(load_catalog()["gemma-3-270m"], variants=(Variant("g", "gguf", None, f"file:{path}"),))
     row = make_row(machine(), spec, spec.variants[0], header=read_gguf_header(path))
-    assert (row.licence, row.licence_note) == ("gemma", "gguf header says mit (permissive)")
+    assert (row.licence, row.licence_note) == ("gemma", "the gguf header says mit (permissive)")
 
 
 def test_everything_is_plain_json(home, tmp_path):
