@@ -251,8 +251,8 @@ def _measured(
 
 
 def _smaller(row: Row, rows: tuple[Row, ...]) -> tuple[str, ...]:
-    """Return the variants that fit where this one does not, the largest first: it loses least."""
+    """Return the variants that fit where this one does not, what takes most first: it loses least."""
     if row.fit not in (Fit.NO, Fit.TIGHT):
         return ()
     able = [each for each in rows if each.fit == Fit.YES and each.id != row.id]
-    return tuple(each.name for each in sorted(able, key=lambda each: -(each.size or 0)))
+    return tuple(each.name for each in sorted(able, key=lambda each: -(each.memory_total or 0)))

@@ -159,8 +159,7 @@ def original_at(path: Path, licence: Licence, progress: Progress = no_progress) 
         AuditionError: It is no model that could be loaded.
     """
     format_, header = _look_at(path)
-    if licence.cls is LicenceClass.UNKNOWN and header.licence:
-        licence = Licence.named(header.licence, source="gguf header" if format_ == GGUF else "model card")
+    licence = licence.beside(header.stated_licence)
     if format_ == GGUF:
         digest = _sha256(path, progress)
     else:

@@ -416,7 +416,7 @@ class Store:
         notes: dict[str, Any] | None = None,
     ) -> Installed:
         notes = notes or {}
-        its_own = Licence.named(header.licence, source="gguf header" if variant.format == GGUF else "model card")
+        its_own = header.stated_licence
         licence = licence.beside(notes.get("licence", its_own)).beside(its_own)
         manifest = self._manifest_path(variant)
         record = {

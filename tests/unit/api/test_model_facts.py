@@ -131,21 +131,16 @@ def test_runs_of_other_weights_and_damaged_runs_are_passed_over(home, tmp_path):
 
 
 def test_other_variants_are_listed_and_those_that_fit_are_offered(home, tmp_path):
-    add(tmp_path, quantization="F16")
-    add(tmp_path, quantization="Q4_0", llama__context_length=300)
-    facts = model_facts("mine:f16", machine(total=10**6, available=10**6))
-    assert [row.id for row in facts.variants] == ["mine:f16", "mine:q4_0"]
-    assert (facts.row.fit, facts.smaller) == ("no", ()), "the other one does not fit either"
-    home_json = {"big": {"parameters": 10**11, "variants": [
-        {"source": "hf:o/big-GGUF:Q8_0", "quantization": "Q8_0", "size_mb": 100_000},
-        {"source": "hf:o/big-GGUF:Q2_K", "quantization": "Q2_K", "size_mb": 5_000},
-        {"source": "hf:o/big-GGUF:Q1_0", "quantization": "Q1_0", "size_mb": 4_000},
-    ]}}  # fmt: skip
-    (home / "models.json").write_text(json.dumps(home_json))
-    facts = model_facts("big:q8_0", machine())
-    assert facts.row.fit == "no"
-    assert facts.smaller == ("big:q2_k", "big:q1_0"), "the largest first: it loses least"
-    assert model_facts("big:q2_k", machine()).smaller == (), "it fits itself"
+    large = {"llama__block_count": 4000, "llama__context_length": 4096}
+    add(tmp_path, quantization="F16", llama__attention__head_count_kv=4, **large)
+    add(tmp_path, quantization="Q4_0", **large)
+    add(tmp_path, quantization="Q8_0")
+    it = machine(2 * GB, 2 * GB)
+    facts = model_facts("mine:f16", it)
+    assert [row.fit for row in facts.variants] == ["no", "yes", "yes"]
+    assert facts.smaller == ("mine:q4_0", "mine:q8_0"), "what takes the most comes first: it keeps the most"
+    assert model_facts("mine:q4_0", it).smaller == (), "it fits itself"
+    assert model_facts("mine:f16", machine(total=10**8, available=10**8)).smaller == (), "none does"
 
 
 def test_a_hub_that_cannot_be_asked_is_a_note_for_a_catalogs_entry(home, monkeypatch):
