@@ -124,6 +124,15 @@ def test_a_list_that_never_ends_is_cut(hub):
     assert len(listed) <= 6
 
 
+def test_pages_without_an_end_are_cut(hub):
+    again = {"Link": f'<{hub.url}/api/models?cursor=1>; rel="next"'}
+    hub.fail_always("/api/models", answer([], headers=again))
+    with pytest.raises(AuditionError) as caught:
+        search("")
+    assert caught.value.code == "bad_answer"
+    assert len(hub.requests) < 100
+
+
 def test_repositories_are_asked_for_side_by_side_but_not_too_many(hub):
     hub.repos = {f"many/m{number}": Repo(f"many/m{number}", ggufs("Q4_K_M")) for number in range(24)}
     now, most, lock = [], [], threading.Lock()

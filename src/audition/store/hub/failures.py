@@ -17,6 +17,10 @@ _HERE = "models that are downloaded already work without"
 _RATE = re.compile(r"\bt\s*=\s*(\d{1,9})")
 
 
+class Unreachable(Exception):
+    """There was no answer; the cause says why."""
+
+
 class Unusable(Exception):
     """An answer that is not to be used, or none at all.
 
@@ -66,6 +70,8 @@ def explained(error: Exception, what: str, endpoint: str) -> Failure:
     import httpx2
     from huggingface_hub import errors
 
+    if isinstance(error, Unreachable) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
     hub, page = urlsplit(endpoint).netloc, f"{endpoint}/{what}"
     # The first that fits: a gated repository's error is a kind of one that is not there.
     table: tuple[tuple[type[Exception], Callable[[Any], Failure]], ...] = (
