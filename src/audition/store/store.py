@@ -141,6 +141,8 @@ class Store:
         wanted = {(file.name, file.sha256) for file in variant.files if file.sha256}
         if not wanted or len(wanted) < len(variant.files):
             return None
+        if not all(self.blobs.path(sha256).exists() for _, sha256 in wanted):
+            return None  # which is soon seen, and the common case
         for entry in self.recorded():
             # Nobody looks at the name of a single file.
             names = {(file.name, file.sha256) for file in entry.files}
