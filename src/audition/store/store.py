@@ -17,7 +17,7 @@ from audition.jsonfile import read_json, write_json
 from audition.models.folder import GGUF, open_folder
 from audition.models.folder_check import refuse_bad
 from audition.models.folder_header import read_header
-from audition.models.gguf import read_gguf_header
+from audition.models.gguf import gguf_parts, read_gguf_header, read_gguf_part
 from audition.models.header import ModelFileError, ModelHeader
 from audition.models.spec import ANY, Licence, Variant, VariantFile
 from audition.paths import store_dir
@@ -141,6 +141,8 @@ class Store:
         wanted = {(file.name, file.sha256) for file in variant.files if file.sha256}
         if not wanted or len(wanted) < len(variant.files):
             return None
+        if not all(self.blobs.path(sha256).exists() for _, sha256 in wanted):
+            return None  # which is soon seen, and the common case
         for entry in self.recorded():
             # Nobody looks at the name of a single file.
             names = {(file.name, file.sha256) for file in entry.files}
@@ -327,7 +329,10 @@ class Store:
     ) -> tuple[StoredFile, ...]:
         """Link a variant's files in place; its lock is held."""
         if variant.format == GGUF:
-            sources, check = {variant.files[0].name if variant.files else path.name: path}, _check_gguf
+            parts = gguf_parts(path)
+            sources, check = {part.name: part for part in parts}, _check_gguf
+            if len(parts) == 1 and variant.files:
+                sources = {variant.files[0].name: path}
         else:
             refuse_bad(path, variant.format)
             folder = open_folder(path, variant.format)
@@ -342,7 +347,7 @@ class Store:
                         promised=promised.get(name),
                         check=check,
                         progress=progress,
-                        only_hard=variant.format != GGUF,
+                        only_hard=variant.format != GGUF or len(sources) > 1,  # a folder is made of them
                     )
                 )
         except BaseException:
@@ -509,7 +514,7 @@ def taken(name: str) -> UsageError:
 
 
 def _check_gguf(path: Path) -> None:
-    read_gguf_header(path)
+    read_gguf_part(path)
 
 
 def _check_nothing(path: Path) -> None:
