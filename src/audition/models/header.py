@@ -48,6 +48,7 @@ class ModelHeader:
         data_offset: Where tensor data starts in a GGUF file; in the first part of a split one.
         token_bytes: Bytes of weights that are read for one token: all but an embedding table that is only looked up,
             and of a mixture of experts those that a token takes. None when the header does not tell.
+        feed_forward_length: The numbers between the two halves of the widest layer, of all experts that a token takes.
     """
 
     version: int | None
@@ -66,6 +67,7 @@ class ModelHeader:
     tensor_bytes: int | None
     data_offset: int | None
     token_bytes: int | None = None
+    feed_forward_length: int | None = None
 
     @property
     def is_leading(self) -> bool:
