@@ -16,7 +16,7 @@ from audition.errors import AuditionError
 from audition.models.fit import Fit
 from audition.models.folder import GGUF, open_folder
 from audition.models.folder_header import read_header
-from audition.models.gguf import read_gguf_facts
+from audition.models.gguf import gguf_parts, read_gguf_facts
 from audition.models.header import ModelHeader
 from audition.models.hub_name import is_hub_name, parse_hub_name
 from audition.models.spec import ANY, ModelSpec, Variant
@@ -154,7 +154,10 @@ def _look(name: str, spec: ModelSpec, variant: Variant, installed: Installed | N
     path = Path(variant.source.removeprefix("file:"))
     if not variant.source.startswith("file:") or not path.exists():
         return _Look(spec, variant, None, called)
-    size = path.stat().st_size if variant.format == GGUF else open_folder(path, variant.format).size
+    if variant.format == GGUF:
+        size = sum(part.stat().st_size for part in gguf_parts(path))
+    else:
+        size = open_folder(path, variant.format).size
     return _Look(spec, variant, read_header(path, variant.format), called, size)
 
 
