@@ -85,8 +85,8 @@ def link_original(
     alias, chosen = _named(name, original.alias)
     tool = original.provenance.get("tool")
     variant = _variant(store, alias, chosen, format_, header.quantization, tool)
-    if format_ == GGUF:
-        variant = replace(variant, files=(VariantFile(original.file_name or path.name),))
+    if original.file_name is not None:
+        variant = replace(variant, files=(VariantFile(original.file_name),))
     if licence.cls is LicenceClass.UNKNOWN and licence.id is None and original.licence and not header.licence:
         licence = original.licence
     return store.add(

@@ -121,7 +121,8 @@ def legend(rows: Sequence[dict[str, Any]], memory: Memory) -> str:
     contexts = {row["memory_context"] for row in rows}
     tokens = f"{max(contexts):,} tokens" if len(contexts) == 1 else f"at most {max(contexts):,} tokens"
     gpu = "" if memory.gpu_total is None else f", {size(memory.gpu_total)} on the GPU"
-    return (
-        f"Memory is estimated for {tokens}; {size(memory.available)} of {size(memory.total)} are free here{gpu}. "
-        "How, and from what: audition model info NAME"
-    )
+    cache = ""
+    if any(row["memory"] and row["memory"]["is_lower_bound"] for row in rows):
+        cache = " > is without the KV cache, of which only a file's header tells."
+    free = f"{size(memory.available)} of {size(memory.total)} are free here{gpu}."
+    return f"Memory is estimated for {tokens}; {free}{cache} How, and from what: audition model info NAME"

@@ -55,8 +55,9 @@ def test_a_filter_that_nothing_meets_says_so(home):
 
 def test_what_is_left_out_because_nobody_knows_is_counted(home):
     home.mkdir()
-    (home / "models.json").write_text('{"bare": {"source": "hf:owner/bare-GGUF:Q4_K_M"}}')
-    done = run("list", "--fits", "tight", "--json")
+    (home / "models.json").write_text('{"bare": {"source": "hf:owner/bare-GGUF:Q4_K_M", "family": "bare"}}')
+    done = run("list", "--family", "bare", "--fits", "tight", "--json")
+    assert json.loads(done.stdout) == []
     assert "not known whether they are so: 1 model" in done.stderr
 
 
