@@ -6,11 +6,13 @@ import json
 import socket
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import ggufs
 from audition.api.discover import Filters, filtered, list_models
+from audition.api.facts import model_facts
 from audition.api.this_machine import ThisMachine
 from audition.models.fit import Memory
 from audition.models.spec import Licence, Variant
@@ -132,6 +134,13 @@ def test_every_row_is_plain_json(home, tmp_path):
         again = json.loads(json.dumps(row.to_json()))
         assert again["id"] == row.id
         assert set(again) == set(list_models(machine())[0].to_json())
+
+
+def test_the_documents_name_every_key(home, tmp_path):
+    add(tmp_path, "mine")
+    text = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    keys = {*list_models(machine())[0].to_json(), *model_facts("mine", machine()).to_json()}
+    assert {key for key in keys if f"`{key}`" not in text} == set()
 
 
 FILTERS = [
