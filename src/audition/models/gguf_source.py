@@ -135,6 +135,11 @@ class Source:
             self.position = start + at
             self._check(self.position)
 
+    def expect(self, count: int) -> None:
+        """Refuse a claim of `count` more bytes than the file has; none of them is read."""
+        if self.position + count > self.size:
+            raise self.truncated(self.position + count)
+
     def _check(self, end: int) -> None:
         """Refuse a header that goes on to `end` when the file or the bound does not."""
         if end > self.size:

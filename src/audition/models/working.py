@@ -131,7 +131,9 @@ class OpenVino(Engine):
         """Count the form that they are compiled into."""
         if load.format != "gguf":
             return 2 * load.stored
-        return 3 * load.stored if load.parameters is None else math.ceil(self.UNPACKED * load.parameters)
+        if load.parameters is None:
+            return 3 * load.stored
+        return max(load.stored, math.ceil(self.UNPACKED * load.parameters))
 
     def working(self, load: Load) -> int:
         """Add what the whole prompt takes."""
