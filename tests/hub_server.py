@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -23,10 +24,12 @@ LARGE = (".gguf", ".safetensors", ".onnx", ".data", ".bin")
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz0123456789"
 
 
+@lru_cache(maxsize=100)
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@lru_cache(maxsize=100)
 def git_sha1(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
@@ -126,6 +129,7 @@ class HubServer(FileServer):
         repos: The repositories, by name.
         moved: New names of renamed repositories, by the old ones.
         cdn: The host that large files come from.
+        cdn_url: Its address as the hub gives it.
         page: Rows on a page of a list.
     """
 
@@ -134,6 +138,7 @@ class HubServer(FileServer):
         self.moved: dict[str, str] = {}
         self.page = 100
         self.cdn = FileServer()
+        self.cdn_url = self.cdn.url
         super().__init__()
 
     def close(self) -> None:
@@ -213,7 +218,7 @@ class HubServer(FileServer):
             "X-Repo-Commit": commit,
             "X-Linked-Etag": f'"{sha256(content)}"',
             "X-Linked-Size": str(len(content)),
-            "Location": f"{self.cdn.url}{quote(at_cdn)}?signature=s3cret",
+            "Location": f"{self.cdn_url}{quote(at_cdn)}?signature=s3cret",
         }
         return Response(302, headers)
 

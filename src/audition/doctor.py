@@ -28,6 +28,7 @@ from audition.models.folder_header import read_header
 from audition.models.header import ModelFileError
 from audition.paths import home, user_models_file
 from audition.store.store import Store
+from audition.store.usage import usage
 from audition.text import one_line
 
 SCHEMA = 1
@@ -208,13 +209,14 @@ def _store() -> dict[str, Any]:
             fix = "remove models (audition model rm), or set AUDITION_HOME to another disk"
             problems.append(_problem("store", "less than 2 GB of the disk is free", fix, fatal=False))
         store = Store()
-        files = {file.sha256: file.size for entry in store.installed() for file in entry.files}
-        left = [path.stat().st_size for path in store.leftovers()]
-        found |= {"models": len(store.installed()), "bytes": sum(files.values())}
+        problems += [_problem("store", error.message, error.fix) for error in store.troubles()]
+        installed, used = store.installed(), usage(store)
+        left = [path.lstat().st_size for path in store.leftovers()]
+        found |= {"models": len(installed), "bytes": used.own_bytes}
         found |= {"leftovers": len(left), "leftover_bytes": sum(left)}
         if left:
             message = "files are left over from transfers that did not end, or that are under way"
-            problems.append(_problem("store", message, "audition cache list", fatal=False))
+            problems.append(_problem("store", message, "audition cache prune", fatal=False))
     except AuditionError as error:
         problems.append(_problem("store", error.message, error.fix))
     except OSError as error:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from audition.api.this_machine import ThisMachine
 from audition.errors import nearest
-from audition.models.fit import Fit
+from audition.models.fit import Fit, bits_per_weight
+from audition.models.folder import GGUF
 from audition.models.header import ModelHeader
 from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant
 from audition.store.foundry.catalog import PREFIX
 from audition.store.known import known_models
 from audition.store.store import Installed, Store
+from audition.store.transfer.interrupted import Interrupted, interrupted
 
-DOWNLOADED, LINKED, ABSENT = "yes", "linked", "no"
+DOWNLOADED, LINKED, PARTIAL, ABSENT = "yes", "linked", "partial", "no"
 FOUNDRY = "Foundry Local catalog"
 _NAMED = ("built-in", "models.json", "store")
 """Where entries come from whose names can be typed as they are."""
@@ -33,7 +35,8 @@ class Row:
         size_estimated: Whether `size` is only parameters times the bits of the quantization.
         state: `yes`, `no`, `linked` (in the place of another tool) or `partial`.
         licence_link: Where its terms can be read.
-        arrived: Of a partial download, from 0 to 1.
+        licence_note: What another place says of them that does not agree.
+        arrived: Of a partial download, from 0 to 1; None where the whole is not known.
         engines: Engines here that load its format.
         engines_missing: Those that are not installed.
         fit: `yes`, `tight`, `no` or `unknown`.
@@ -51,6 +54,7 @@ class Row:
     licence_class: str
     licence_from: str
     licence_link: str | None
+    licence_note: str | None
     source: str
     catalog: str | None
     format: str
@@ -108,13 +112,16 @@ def make_row(
     if installed is not None:
         header, size = installed.header, installed.disk_bytes if installed.files else None
     size = variant.size if size is None else size
+    guess = None if size is not None else _size_from_parameters(spec, variant, header)
     estimate = machine.estimate(spec, variant, header, size)
     licence = installed.licence if installed else spec.licence if spec else Licence.named(None, source="nobody")
+    if header is not None:
+        licence = licence.beside(header.stated_licence)
     engines, missing = machine.engines(variant.format, spec.engine if spec else None)
     need = estimate.need
     return Row(
         id=variant.id,
-        name=_name(spec, variant, installed),
+        name=_name(spec, variant),
         description=spec.description if spec else None,
         family=spec.family if spec else None,
         capabilities=spec.capabilities if spec else (),
@@ -123,13 +130,14 @@ def make_row(
         licence_class=str(licence.cls),
         licence_from=licence.source,
         licence_link=licence.link,
+        licence_note=licence.note,
         source=variant.source,
         catalog=spec.origin if spec else None,
         format=variant.format,
         quantization=(installed.quantization if installed else variant.quantization)
         or (header.quantization if header else None),
-        size=need.weights if size is None and need else size,
-        size_estimated=size is None and need is not None,
+        size=guess if size is None else size,
+        size_estimated=guess is not None,
         parameters=(header.parameters if header else None) or (spec.parameters if spec else None),
         context_length=(header.context_length if header else None) or (spec.context_length if spec else None),
         architecture=header.architecture if header else None,
@@ -152,20 +160,26 @@ def make_row(
     )
 
 
-def _name(spec: ModelSpec | None, variant: Variant, installed: Installed | None) -> str:
+def _size_from_parameters(spec: ModelSpec | None, variant: Variant, header: ModelHeader | None) -> int | None:
+    count = (header.parameters if header else None) or (spec.parameters if spec else None)
+    bits = bits_per_weight(variant.quantization)
+    return None if count is None or bits is None else round(count * bits / 8)
+
+
+def _name(spec: ModelSpec | None, variant: Variant) -> str:
     """Return what to type for a variant: its id where that is known, else where it is."""
     origin = spec.origin if spec else "store"
     if origin == FOUNDRY:
         return f"{PREFIX}{variant.id}"
     if variant.source.startswith("file:") and (spec is None or origin not in _NAMED):
         return variant.source.removeprefix("file:")
-    return variant.id if installed or origin in _NAMED else variant.source
+    return variant.id if origin in _NAMED else variant.source
 
 
 def list_models(machine: ThisMachine | None = None, store: Store | None = None) -> list[Row]:
     """Return the variants of the catalog and of the store; those on this disk first, then by name.
 
-    Nothing is asked over the network, and no engine is started.
+    Downloads that were interrupted count as on this disk. Nothing is asked over the network, and no engine is started.
 
     Args:
         machine: What they are to fit into; None takes this one.
@@ -188,7 +202,36 @@ def list_models(machine: ThisMachine | None = None, store: Store | None = None) 
         for installed in store.installed()
         if installed.manifest not in shown
     ]
-    return sorted(rows, key=lambda row: (not row.downloaded, row.id))
+    rows = _with_partials(rows, store, machine)
+    return sorted(rows, key=lambda row: (row.state == ABSENT, not row.downloaded, row.id))
+
+
+def _with_partials(rows: list[Row], store: Store, machine: ThisMachine) -> list[Row]:
+    """Return the rows with how much of interrupted downloads is here; one of no known model gets a row of its own."""
+    partials: dict[str, list[Interrupted]] = {}
+    for each in interrupted(store.partials):
+        partials.setdefault(each.source.casefold(), []).append(each)
+    out = []
+    for row in rows:
+        parts = [] if row.downloaded else partials.pop(row.source.casefold(), [])
+        out.append(_partial(row, parts) if parts else row)
+    here = {row.source.casefold() for row in rows if row.downloaded}
+    for source, parts in partials.items():
+        if source not in here:
+            model, _, name = parts[0].model.partition(":")
+            format_ = GGUF if parts[0].name.lower().endswith(".gguf") else "unknown"
+            variant = Variant(model, format_, None, parts[0].source, name=name or None)
+            row = make_row(machine, None, variant)
+            out.append(_partial(replace(row, name=parts[0].source), parts))
+    return out
+
+
+def _partial(row: Row, parts: list[Interrupted]) -> Row:
+    """Return a row with how much of it has arrived; a fraction where the whole is one file of known size."""
+    size = parts[0].size if len(parts) == 1 else None
+    whole = row.size if row.size is not None and not row.size_estimated else size
+    arrived = sum(part.arrived for part in parts)
+    return replace(row, state=PARTIAL, arrived=None if not whole else min(1.0, arrived / whole))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +260,11 @@ class Filters:
 
     def reasons_against(self, row: Row) -> list[str]:
         """Return the options that a row does not meet; one that it cannot meet because it is unknown ends in `?`."""
-        lower = {capability.casefold() for capability in row.capabilities}
-        terms = {row.licence_class.casefold(), (row.licence or "").casefold()}
         engines = {*row.engines, *row.engines_missing}
         meets: dict[str, bool | None] = {
-            "--family": self.family is None or self.family.casefold() == (row.family or "").casefold(),
-            "--capability": {each.casefold() for each in self.capabilities} <= lower,
-            "--licence": not self.licences or bool(terms & {each.casefold() for each in self.licences}),
+            "--family": self._among([self.family] if self.family else [], {row.family} if row.family else set()),
+            "--capability": self._has(row),
+            "--licence": self._among(self.licences, self._terms(row)),
             "--format": not self.formats or row.format in self.formats,
             "--engine": not self.engines or bool(engines & set(self.engines)),
             "--downloaded": not self.downloaded or row.downloaded,
@@ -232,12 +273,34 @@ class Filters:
         }
         return [f"{option}?" if met is None else option for option, met in meets.items() if not met]
 
+    @staticmethod
+    def _among(wanted: Sequence[str], known: set[str]) -> bool | None:
+        """Return whether any is; None where nothing is known."""
+        if not wanted:
+            return True
+        return bool(_folded(wanted) & _folded(known)) if known else None
+
+    def _has(self, row: Row) -> bool | None:
+        if not self.capabilities:
+            return True
+        return _folded(self.capabilities) <= _folded(row.capabilities) if row.capabilities else None
+
+    def _terms(self, row: Row) -> set[str]:
+        """Return the words for a row's terms; none where they are not known and that is not what is asked for."""
+        words = {row.licence_class, row.licence or LicenceClass.UNKNOWN}
+        asked_for = LicenceClass.UNKNOWN in _folded(self.licences)
+        return set() if words == {LicenceClass.UNKNOWN} and not asked_for else words
+
     def _fits(self, row: Row) -> bool | None:
         if self.fits is None:
             return True
         if row.fit == Fit.UNKNOWN:
             return None
         return row.fit in {"yes": (Fit.YES,), "tight": (Fit.YES, Fit.TIGHT)}[self.fits]
+
+
+def _folded(words: Iterable[str]) -> set[str]:
+    return {word.casefold() for word in words}
 
 
 @dataclass(frozen=True, slots=True)

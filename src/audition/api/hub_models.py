@@ -199,5 +199,5 @@ def _best(model: HubModel, machine: ThisMachine, store: Store, filters: Filters)
     chosen = next((row for row in rows if row.id == model.variant.id), rows[0])
     if chosen.fit not in (Fit.YES, Fit.UNKNOWN):
         fitting = [row for row in rows if row.fit == Fit.YES and filters.let(row)]
-        chosen = max(fitting, key=lambda row: row.size or 0, default=chosen)
+        chosen = max(fitting, key=lambda row: row.memory_total or 0, default=chosen)
     return HubRow(chosen, model.repository, len(rows), model.problem)

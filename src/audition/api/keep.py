@@ -8,6 +8,7 @@ from pathlib import Path
 from audition.api.models import find_model
 from audition.errors import UsageError
 from audition.models.catalog import alias_of
+from audition.models.gguf_split import whole_name
 from audition.models.spec import ANY, Licence
 from audition.paths import expanded
 from audition.store import elsewhere
@@ -47,7 +48,8 @@ def link_model(
                 fix="give the path of a .gguf file or a model's folder, or ollama:NAME, lmstudio:NAME, hf:OWNER/REPO",
                 code="model_not_found",
             )
-        original = elsewhere.Original(path, alias_of(path), {"linked_from": str(path)})
+        alias = alias_of(path if path.is_dir() else path.with_name(whole_name(path.name)))
+        original = elsewhere.Original(path, alias, {"linked_from": str(path)})
     terms = Licence.named(licence, source="import")
     return importing.link_original(Store(), original, name=name, licence=terms, progress=progress)
 

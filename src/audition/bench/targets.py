@@ -10,13 +10,12 @@ from audition.engines.endpoint.identify import Identity, count
 from audition.engines.reference import Reference
 from audition.engines.server import ENGINE
 from audition.errors import AuditionError
-from audition.models.fit import Need, memory_needed, smaller
+from audition.models.fit import DEFAULT_CONTEXT, Need, memory_needed, smaller
 from audition.models.gguf import read_gguf_header
 from audition.models.spec import ANY, ModelSpec, Variant
 from audition.store.known import known_models
 from audition.store.store import Installed, Store
 
-DEFAULT_CONTEXT = 4096
 OPEN_LOOP_PARALLEL = 4
 """Requests that an engine of ours answers at once where they come as they please; llama-server's own default."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def cache() -> None:
-    """Show what is kept on this disk, and where, and remove what is left over."""
+    """Show what is kept on this disk, and where; remove leftovers."""
 
 
 @cache.command()

@@ -128,7 +128,10 @@ def say_left_out(found: Filtered) -> None:
     if found.hint:
         talk.print(f"note: {found.hint}", soft_wrap=True)
     if found.unknown:
-        talk.print(f"note: left out, because it is not known whether they are so: {counted(found.unknown, 'model')}")
+        talk.print(
+            f"note: left out, because it is not known whether they are so: {counted(found.unknown, 'model')}",
+            soft_wrap=True,
+        )
 
 
 def _filters(options: dict[str, Any]) -> Filters:
@@ -217,4 +220,6 @@ def _show_search(found: HubSearch, machine: ThisMachine) -> None:
             talk.print(f"note: {row['repository']}: estimated without its header: {why}", soft_wrap=True)
     if found.filtered_out:
         unknown = f", {found.unknown} of them because it is not known" if found.unknown else ""
-        talk.print(f"note: {counted(found.filtered_out, 'model')} found that the options leave out{unknown}")
+        talk.print(
+            f"note: {counted(found.filtered_out, 'model')} found that the options leave out{unknown}", soft_wrap=True
+        )

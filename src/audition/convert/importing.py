@@ -86,8 +86,8 @@ def link_original(
     alias, chosen = _named(name, original.alias)
     tool = original.provenance.get("tool")
     variant = _variant(store, alias, chosen, format_, header.quantization, tool)
-    if format_ == GGUF:
-        variant = replace(variant, files=(VariantFile(original.file_name or path.name),))
+    if original.file_name is not None:
+        variant = replace(variant, files=(VariantFile(original.file_name),))
     if licence.cls is LicenceClass.UNKNOWN and licence.id is None and original.licence and not header.licence:
         licence = original.licence
     return store.add(
@@ -166,8 +166,7 @@ def original_at(path: Path, licence: Licence, progress: Progress = no_progress) 
         AuditionError: It is no model that could be loaded.
     """
     format_, header = _look_at(path)
-    if licence.cls is LicenceClass.UNKNOWN and header.licence:
-        licence = Licence.named(header.licence, source="gguf header" if format_ == GGUF else "model card")
+    licence = licence.beside(header.stated_licence)
     if format_ == GGUF:
         digest = _sha256(path, progress)
     else:

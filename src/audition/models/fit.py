@@ -15,6 +15,9 @@ from typing import TypeVar
 from audition.models import working
 from audition.models.header import ModelHeader
 
+DEFAULT_CONTEXT = 4096
+"""Tokens that a model is loaded for where nobody says; fewer where it was trained for fewer."""
+
 _T = TypeVar("_T")
 
 _LEAST_MARGIN, _MOST_MARGIN = 256 * 2**20, 2**30

@@ -14,6 +14,7 @@ from audition.models.gguf_source import MAX_HEADER_BYTES, MAX_LEADING_BYTES, Ggu
 from audition.models.gguf_split import Part, all_tensors, part_paths
 from audition.models.gguf_types import FILE_TYPES
 from audition.models.header import KvFacts, ModelHeader
+from audition.models.spec import Licence
 from audition.text import printable
 
 __all__ = ["GgufError", "gguf_parts", "read_gguf_facts", "read_gguf_header", "read_gguf_part"]
@@ -124,12 +125,18 @@ def _facts(
     own = (architecture or "").encode() + b"."
     template_sha256 = _chat_template_sha256(source, metadata)
     vocab_size = metadata.size(own + b"vocab_size")
+    licence = Licence.stated(
+        metadata.text(b"general.license"),
+        name=metadata.text(b"general.license.name"),
+        link=metadata.text(b"general.license.link"),
+        source="gguf header",
+    )
     experts, used = metadata.size(own + b"expert_count"), metadata.size(own + b"expert_used_count")
     return ModelHeader(
         version=version,
         architecture=architecture,
         name=metadata.text(b"general.name"),
-        licence=metadata.text(b"general.license"),
+        licence=licence.id,
         parameters=tensors.elements if tensors is not None and tensors.count else None,
         quantization=_quantization(metadata.size(b"general.file_type"), tensors),
         context_length=metadata.size(own + b"context_length"),
@@ -142,6 +149,7 @@ def _facts(
         tensor_bytes=None if tensors is None else tensors.stored_bytes,
         data_offset=None if tensors is None else tensors.data_offset,
         token_bytes=None if tensors is None else _token_bytes(tensors, experts, used),
+        licence_link=licence.link,
         feed_forward_length=_feed_forward_length(metadata, own, used),
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from audition.errors import AuditionError
 from audition.models.kv import BATCH, KvFacts, cache_bytes
+from audition.models.spec import Licence
 
 __all__ = ["KvFacts", "ModelFileError", "ModelHeader"]
 
@@ -31,7 +32,7 @@ class ModelHeader:
         version: Of the GGUF format, 2 or 3; None for other formats.
         architecture: Such as `llama`.
         name: Its publisher's, as one printable line of at most 200 characters.
-        licence: An identifier, likewise.
+        licence: An identifier, likewise; of a licence that is in no list, its name.
         parameters: The exact number of elements in all tensors.
         quantization: Such as `Q4_K_M`, `INT4` or `BF16`: what the file says it is, else what most bytes are.
         context_length: The longest context that the model was trained for.
@@ -48,6 +49,7 @@ class ModelHeader:
         data_offset: Where tensor data starts in a GGUF file; in the first part of a split one.
         token_bytes: Bytes of weights that are read for one token: all but an embedding table that is only looked up,
             and of a mixture of experts those that a token takes. None when the header does not tell.
+        licence_link: Where the terms can be read.
         feed_forward_length: The numbers between the two halves of the widest layer, of all experts that a token takes.
     """
 
@@ -67,7 +69,14 @@ class ModelHeader:
     tensor_bytes: int | None
     data_offset: int | None
     token_bytes: int | None = None
+    licence_link: str | None = None
     feed_forward_length: int | None = None
+
+    @property
+    def stated_licence(self) -> Licence:
+        """The licence that the files state, with its class; `unknown` where they do not."""
+        source = "model card" if self.version is None else "gguf header"
+        return replace(Licence.named(self.licence, source=source), link=self.licence_link)
 
     @property
     def is_leading(self) -> bool:

@@ -79,7 +79,7 @@ class Licence:
 
         A link that is not http(s), such as the name of a file beside the card, is left out.
         """
-        identifier, name = (one_line(text or "", 80) for text in (identifier, name))
+        identifier, name = (one_line(text or "") for text in (identifier, name))
         if identifier.lower() in ("", *_NO_IDENTIFIER):
             identifier = name or ("other" if identifier.lower() == "other" else "")
         licence = cls.named(identifier, source=source)

@@ -46,7 +46,6 @@ _LABELS = {
 }
 _LEFT_OUT = {"licence_link", "installed_at", "path", "sha256", "provenance"}
 _OF_HEADER = {"architecture", "chat_template", "parameters", "context_length", "quantization"}
-_UNREAD = "its file has not been read"
 
 
 def render_facts(facts: dict[str, Any], memory: Memory) -> RenderableType:
@@ -78,8 +77,7 @@ def _lines(facts: dict[str, Any], memory: Memory) -> Iterator[tuple[str, str | T
     for key, label in _LABELS.items():
         if facts[key] is None and key in _LEFT_OUT:
             continue
-        unknown = _UNREAD if key in _OF_HEADER and not facts["downloaded"] else ""
-        yield label, _value(key, facts, memory), facts["from"].get(key, unknown)
+        yield label, _value(key, facts, memory), facts["from"].get(key, _why_unknown(key, facts))
     if facts["hub"] is not None:
         yield from _hub_lines(facts["hub"])
     for check in facts["measured"][:_MOST_RUNS]:
@@ -91,6 +89,16 @@ def _lines(facts: dict[str, Any], memory: Memory) -> Iterator[tuple[str, str | T
             f"{size(check['bytes'])} in {engine}{context}{together}{_error(check)}",
             f"run {check['run']}",
         )
+
+
+def _why_unknown(key: str, facts: dict[str, Any]) -> str:
+    """Return why a fact is not known; nothing for a name, which is from the person who asks."""
+    if key == "id":
+        return ""
+    if key in _OF_HEADER and not facts["downloaded"]:
+        was_read = any("read from the hub" in source for source in facts["from"].values())
+        return "only the whole file tells" if was_read else "its file has not been read"
+    return "nobody says"
 
 
 def _hub_lines(hub: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -131,6 +139,8 @@ def _value(key: str, facts: dict[str, Any], memory: Memory) -> str | Text:
         "memory": memory_text,
         "engines": engines_cell,
     }
+    if key == "id" and facts["name"] != value:
+        return f"{one_line(facts['name'])} ({one_line(value)})"
     if key in shown:
         return shown[key](facts)
     if value is None or value in ([], ()):

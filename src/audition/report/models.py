@@ -81,10 +81,10 @@ def search_table(rows: Sequence[dict[str, Any]]) -> NarrowTable:
     return models_table(
         rows,
         (
-            Column("Downloads", [_short(row["downloads"]) for row in rows], rank=2, right=True),
+            Column("Downloads", [_short(row["downloads"]) for row in rows], rank=3, right=True),
             Column("Likes", [_short(row["likes"]) for row in rows], rank=5, right=True),
             Column("Changed", [(row["last_modified"] or UNKNOWN)[:10] for row in rows], rank=5),
-            Column("Terms", ["to accept" if row["gated"] else "" for row in rows], rank=1),
+            Column("Terms", ["to accept" if row["gated"] else "" for row in rows], rank=2),
             Column("Variants", [str(row["variants"]) for row in rows], rank=6, right=True),
         ),
     )
@@ -121,7 +121,8 @@ def legend(rows: Sequence[dict[str, Any]], memory: Memory) -> str:
     contexts = {row["memory_context"] for row in rows}
     tokens = f"{max(contexts):,} tokens" if len(contexts) == 1 else f"at most {max(contexts):,} tokens"
     gpu = "" if memory.gpu_total is None else f", {size(memory.gpu_total)} on the GPU"
-    return (
-        f"Memory is estimated for {tokens}; {size(memory.available)} of {size(memory.total)} are free here{gpu}. "
-        "How, and from what: audition model info NAME"
-    )
+    cache = ""
+    if any(row["memory"] and row["memory"]["is_lower_bound"] for row in rows):
+        cache = " > is without the KV cache, of which only a file's header tells."
+    free = f"{size(memory.available)} of {size(memory.total)} are free here{gpu}."
+    return f"Memory is estimated for {tokens}; {free}{cache} How, and from what: audition model info NAME"

@@ -114,8 +114,8 @@ class Links:
             check(new)
             sha256, found = _hashed(name, new, promised, progress)
             blob = self.blobs.path(sha256)
-            if blob.is_file() and self.of(sha256) is None:
-                return StoredFile(name, found.st_size, sha256)  # the store has a file of its own
+            if blob.is_file() and self.trouble(sha256) is None:
+                return StoredFile(name, found.st_size, sha256)  # of its own, or linked already
             link = Link(str(original), found.st_size, found.st_mtime_ns, found.st_ino, kind)
             # Before the name, so that no linked blob is ever without its record.
             write_json(self._record(sha256), asdict(link))

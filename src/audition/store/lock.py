@@ -215,10 +215,8 @@ def differences(lock: ModelsLock, store: Store) -> list[Difference]:
         if other is not None:
             found.append(_differs(name, one, other))
         else:
-            get = f"audition model download {name}"
-            if one.source.startswith(("import:", "file:")):
-                get = "have the same file from where it was made, then: audition model import PATH"
-            found.append(Difference(name, "absent", f"{name} is pinned to {one.id}, which is not here", get))
+            what = f"{name} is pinned to {one.id} with the SHA-256 {one.digest}, which is not here"
+            found.append(Difference(name, "absent", what, _how_to_get(name, one)))
     return found
 
 
@@ -233,9 +231,15 @@ def _differs(name: str, one: Pin, other: Installed) -> Difference:
         name,
         "differs",
         f"{name} is pinned to the SHA-256 {one.digest}, and the one here is {other.digest}",
-        f"fetch the pinned one: audition model rm {other.id}; audition model download {name}; "
+        f"have the pinned one: audition model rm {other.id}; {_how_to_get(name, one)}; "
         f"or pin what is here: audition model lock {name}",
     )
+
+
+def _how_to_get(name: str, one: Pin) -> str:
+    if not one.source.startswith(("import:", "file:")):
+        return f"audition model download {name}"
+    return f"audition model import PATH --name {one.id}, with the file of that SHA-256"
 
 
 def _told(source: str) -> str:

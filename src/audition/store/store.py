@@ -146,6 +146,8 @@ class Store:
         wanted = {(file.name, file.sha256) for file in variant.files if file.sha256}
         if not wanted or len(wanted) < len(variant.files):
             return None
+        if not all(self.blobs.path(sha256).exists() for _, sha256 in wanted):
+            return None  # which is soon seen, and the common case
         for entry in self.recorded():
             # Nobody looks at the name of a single file.
             names = {(file.name, file.sha256) for file in entry.files}
@@ -347,7 +349,7 @@ class Store:
                         promised=promised.get(name),
                         check=check,
                         progress=progress,
-                        only_hard=len(sources) > 1 or variant.format != GGUF,
+                        only_hard=variant.format != GGUF or len(sources) > 1,  # a folder is made of them
                     )
                 )
         except BaseException:
@@ -420,7 +422,7 @@ class Store:
         notes: dict[str, Any] | None = None,
     ) -> Installed:
         notes = notes or {}
-        its_own = Licence.named(header.licence, source="gguf header" if variant.format == GGUF else "model card")
+        its_own = header.stated_licence
         licence = licence.beside(notes.get("licence", its_own)).beside(its_own)
         manifest = self._manifest_path(variant)
         record = {

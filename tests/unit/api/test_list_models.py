@@ -6,11 +6,13 @@ import json
 import socket
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import ggufs
 from audition.api.discover import Filters, filtered, list_models
+from audition.api.facts import model_facts
 from audition.api.this_machine import ThisMachine
 from audition.models.fit import Memory
 from audition.models.spec import Licence, Variant
@@ -96,10 +98,19 @@ def test_more_context_takes_more_memory(home, tmp_path):
     assert (small.memory_context, large.memory_context) == (256, 100_000)
 
 
-def test_the_same_model_fits_one_machine_and_not_another(home):
-    large, small = machine(64 * GB, 60 * GB), machine(2 * GB, 1 * GB)
-    assert rows_by_name(large)["mistral-7b:q4_k_m"].fit == "yes"
-    assert rows_by_name(small)["mistral-7b:q4_k_m"].fit == "no"
+LARGE = {"llama__block_count": 4000, "llama__context_length": 100_000}
+"""A tiny file with a KV cache of a gigabyte at 4,096 tokens."""
+
+
+def test_the_same_model_fits_one_machine_and_not_another(home, tmp_path):
+    add(tmp_path, "mine", **LARGE)
+    fits = [rows_by_name(machine(*sizes))["mine:q4_0"].fit for sizes in ((64 * GB, 60 * GB), (4 * GB, GB), (GB, GB))]
+    assert fits == ["yes", "tight", "no"]
+
+
+def test_without_the_cache_nobody_says_that_it_fits(home):
+    assert rows_by_name(machine(64 * GB, 60 * GB))["mistral-7b:q4_k_m"].fit == "unknown"
+    assert rows_by_name(machine(2 * GB, 1 * GB))["mistral-7b:q4_k_m"].fit == "no", "its weights alone are too large"
 
 
 def test_engines_are_those_that_load_the_format(home):
@@ -125,6 +136,13 @@ def test_every_row_is_plain_json(home, tmp_path):
         assert set(again) == set(list_models(machine())[0].to_json())
 
 
+def test_the_documents_name_every_key(home, tmp_path):
+    add(tmp_path, "mine")
+    text = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    keys = {*list_models(machine())[0].to_json(), *model_facts("mine", machine()).to_json()}
+    assert {key for key in keys if f"`{key}`" not in text} == set()
+
+
 FILTERS = [
     (Filters(family="QWEN"), {"qwen2.5-0.5b:q4_k_m"}),
     (Filters(capabilities=("chat", "Tools")), {"mistral-7b:q4_k_m", "llama-3.2-3b:q4_k_m"}),
@@ -143,22 +161,35 @@ def test_each_filter_lets_through_what_it_says(home, filters, names):
     assert {row.id for row in filtered(list_models(machine()), filters).rows} == names
 
 
-def test_tight_takes_what_fits_as_well(home):
-    it = machine(6 * GB, 2.5 * GB)
-    rows = list_models(it)
-    fits = {row.id: row.fit for row in rows}
-    assert set(fits.values()) >= {"yes", "tight"}, fits
-    assert {row.fit for row in filtered(rows, Filters(fits="yes")).rows} == {"yes"}
-    assert {row.fit for row in filtered(rows, Filters(fits="tight")).rows} == {"yes", "tight"}
+def test_tight_takes_what_fits_as_well(home, tmp_path):
+    add(tmp_path, "small")
+    add(tmp_path, "large", **LARGE)
+    rows = list_models(machine(4 * GB, GB))
+    assert [row.id for row in filtered(rows, Filters(fits="yes")).rows] == ["small:q4_0"]
+    assert [row.id for row in filtered(rows, Filters(fits="tight")).rows] == ["large:q4_0", "small:q4_0"]
 
 
-@pytest.mark.parametrize("filters", [Filters(fits="tight"), Filters(max_bytes=10**15)], ids=["fits", "size"])
+UNKNOWN = {
+    "fits": Filters(fits="tight"),
+    "size": Filters(max_bytes=10**15),
+    "licence": Filters(licences=("permissive",)),
+    "capability": Filters(capabilities=("chat",)),
+}
+
+
+@pytest.mark.parametrize("filters", UNKNOWN.values(), ids=UNKNOWN)
 def test_what_is_not_known_is_left_out_and_counted(home, filters):
+    write_catalog(home, bare={"source": "hf:owner/bare-GGUF:Q4_K_M", "family": "bare"})
+    rows = [row for row in list_models(machine()) if row.family in ("bare", "qwen")]
+    found = filtered(rows, replace(filters, family="bare"))
+    assert (found.rows, found.unknown, found.hint) == ((), 1, None), "the other one is left out for its family"
+
+
+def test_what_nobody_knows_the_terms_of_can_be_asked_for(home):
     write_catalog(home, bare={"source": "hf:owner/bare-GGUF:Q4_K_M"})
-    found = filtered(list_models(machine()), filters)
-    assert "hf:owner/bare-GGUF:Q4_K_M" not in {row.source for row in found.rows}
-    assert found.unknown == 1
-    assert filtered(list_models(machine()), replace(filters, family="qwen")).unknown == 0
+    assert [row.id for row in filtered(list_models(machine()), Filters(licences=("unknown",))).rows] == ["bare:gguf"]
+    found = filtered(list_models(machine()), Filters(family="qwen", licences=("apache-2.0",)))
+    assert ([row.id for row in found.rows], found.unknown) == (["qwen2.5-0.5b:q4_k_m"], 1)
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from audition.errors import UsageError, nearest
+from audition.models.gguf_split import split_names
 from audition.models.spec import Licence
 from audition.text import one_line
 
 MOST_ENTRIES = 10_000
 """Of one tool that are looked at: a folder with more is no folder of models, or leads in circles."""
-
-FIRST_PART = re.compile(r"-0*1-of-\d{2,6}$", re.IGNORECASE)
-LATER_PART = re.compile(r"-\d{2,6}-of-\d{2,6}$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +81,8 @@ def ggufs(folder: Path, depth: int) -> Iterator[Path]:
     """Yield the `.gguf` files down to some depth: of a split one its first part, of a projector nothing."""
     for path in entries(folder):
         if path.suffix.lower() == ".gguf":
-            later = LATER_PART.search(path.stem) and not FIRST_PART.search(path.stem)
-            if not later and "mmproj" not in path.name.lower() and path.is_file():
+            is_first = split_names(path.name)[0] == path.name
+            if is_first and "mmproj" not in path.name.lower() and path.is_file():
                 yield path
         elif depth > 0 and path.is_dir():
             yield from ggufs(path, depth - 1)
@@ -93,13 +90,8 @@ def ggufs(folder: Path, depth: int) -> Iterator[Path]:
 
 def size_of(path: Path) -> int | None:
     """Return the bytes of a file and, where it is the first of several parts, of them all."""
-    first = FIRST_PART.search(path.stem)
     try:
-        if first is None:
-            return path.stat().st_size
-        stem = path.stem[: first.start()]
-        parts = [other for other in entries(path.parent) if LATER_PART.sub("", other.stem) == stem]
-        return sum(part.stat().st_size for part in parts)
+        return sum(path.with_name(name).stat().st_size for name in split_names(path.name)[:MOST_ENTRIES])
     except OSError:
         return None
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from audition.errors import AuditionError, UsageError
 from audition.models.catalog import alias_of
 from audition.models.folder import GGUF, format_of, open_folder
+from audition.models.gguf_split import split_names, whole_name
 from audition.models.hub_name import is_repository, parse_hub_name
-from audition.store.elsewhere.base import Elsewhere, Original, entries, ggufs, size_of, unknown
+from audition.store.elsewhere.base import MOST_ENTRIES, Elsewhere, Original, entries, ggufs, size_of, unknown
 from audition.store.hub.quantizations import nearness, quantization_of
 from audition.text import one_line
 
@@ -50,7 +51,7 @@ def found() -> Iterator[Elsewhere]:
             except OSError:
                 size = None
             how = f"audition model import --link {TOOL}:{name}"
-            yield Elsewhere(TOOL, name, path, size, how, None if path.is_dir() else quantization_of(path.stem))
+            yield Elsewhere(TOOL, name, path, size, how, quantization_of(variant))
 
 
 def locate(name: str) -> Original:
@@ -82,7 +83,7 @@ def locate(name: str) -> Original:
     path = models[variant]
     return Original(
         path=path,
-        alias=alias_of(Path(f"{match.rpartition('/')[2]}.x")) if path.is_dir() else alias_of(path),
+        alias=alias_of(Path(f"{match.rpartition('/')[2]}.x" if path.is_dir() else whole_name(path.name))),
         provenance={
             "linked_from": str(path),
             "tool": TOOL,
@@ -125,8 +126,9 @@ def _models(snapshot: Path) -> dict[str, Path]:
     """Return the models of a snapshot, by quantization or else by the file's name; a folder's name is empty."""
     models: dict[str, Path] = {}
     for path in ggufs(snapshot, depth=2):
-        name = quantization_of(path.stem) or path.stem
-        models[path.stem if name in models else name] = path
+        stem = Path(whole_name(path.name)).stem
+        name = quantization_of(stem) or quantization_of(path.parent.name) or stem
+        models[stem if name in models else name] = path
     if not models and format_of(snapshot) not in (None, GGUF):
         models[""] = snapshot
     return models
@@ -138,9 +140,12 @@ def _promised(folder: Path, path: Path) -> dict[str, str]:
     Raises:
         UsageError: One of them is a link that leads out of the repository's folder.
     """
-    names = open_folder(path, format_of(path) or GGUF).files if path.is_dir() else ()
+    if path.is_dir():
+        files = [path / name for name in open_folder(path, format_of(path) or GGUF).files]
+    else:
+        files = [path.with_name(name) for name in split_names(path.name)[:MOST_ENTRIES]]
     promised = {}
-    for file in [path / name for name in names] or [path]:
+    for file in files:
         real = Path(os.path.realpath(file))
         if not real.is_relative_to(os.path.realpath(folder)):
             raise UsageError(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from audition.errors import UsageError
 from audition.models.catalog import alias_of
+from audition.models.gguf_split import whole_name
 from audition.store.elsewhere.base import Elsewhere, Original, ggufs, size_of, unknown
 from audition.store.hub.quantizations import quantization_of
 from audition.text import one_line
@@ -40,7 +41,7 @@ def found() -> Iterator[Elsewhere]:
     """Yield the GGUF files."""
     for name, path in _named().items():
         how = f"audition model import --link '{TOOL}:{name}'"
-        yield Elsewhere(TOOL, name, path, size_of(path), how, quantization_of(path.stem))
+        yield Elsewhere(TOOL, name, path, size_of(path), how, quantization_of(Path(whole_name(path.name)).stem))
 
 
 def locate(name: str) -> Original:
@@ -63,7 +64,7 @@ def locate(name: str) -> Original:
     path = known[match[0]]
     return Original(
         path=path,
-        alias=alias_of(path),
+        alias=alias_of(Path(whole_name(path.name))),
         provenance={"linked_from": str(path), "tool": TOOL, "name": one_line(match[0])},
     )
 

@@ -154,7 +154,10 @@ def _weights(root: Path, layers: list[dict[str, Any]], name: str) -> tuple[Path,
             fix="link one that is",
             code="cannot_link",
         )
-    return _blob(root, layers[kinds.index(_MODEL)].get("digest"))
+    blob, digest = _blob(root, layers[kinds.index(_MODEL)].get("digest"))
+    if not blob.is_file():
+        raise UsageError(f"{shown} of Ollama's has no weights: {blob} is missing", fix="ollama pull it again")
+    return blob, digest
 
 
 def _blob(root: Path, digest: object) -> tuple[Path, str]:

@@ -14,12 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from audition.errors import AuditionError, UsageError
-from audition.store.hub.failures import Unusable, explained, offline
+from audition.store.hub.failures import Unreachable, Unusable, explained, offline
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -37,6 +37,8 @@ BACK_OFF_S = 0.5
 MAX_WAIT_S = 10.0
 """A hub that asks for a longer pause than this is told of instead of waited for."""
 MAX_ANSWER_BYTES = 32 * 2**20
+MAX_REQUESTS = 25
+"""For one answer: pages of a list, and redirects."""
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
 _TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its variables
@@ -48,7 +50,7 @@ class _Call:
 
     origin: tuple[str, str]
     ends: float
-    asked: set[str] = field(default_factory=set)
+    requests: int = 0
 
 
 _call: ContextVar[_Call | None] = ContextVar("_call", default=None)
@@ -90,11 +92,12 @@ def token() -> str | None:
         return None
     _prepare()
     from huggingface_hub import get_token
+    from huggingface_hub.errors import OIDCError
 
     call = _call.set(_Call(_origin(endpoint()), time.monotonic() + TOTAL_S))  # it may have to renew the token
     try:
         found = get_token()
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, OIDCError, Unreachable, Unusable) as error:
         raise UsageError("the hub's token cannot be read", fix="hf auth login, or set HF_TOKEN") from error
     finally:
         _call.reset(call)
@@ -109,8 +112,9 @@ def refuse_offline(what: str) -> None:
     Raises:
         AuditionError: `offline`, with what is missing for it.
     """
-    if _is_true("HF_HUB_OFFLINE") or _is_true("TRANSFORMERS_OFFLINE"):
-        raise offline(what)
+    variable = "HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
+    if _is_true(variable):
+        raise offline(what, variable)
 
 
 def location_of(repository: str, commit: str, path: str) -> Location:
@@ -176,8 +180,20 @@ def _prepare() -> None:
 
 
 def _bounded(client: Any) -> Any:
-    hooks = client.event_hooks
+    import httpx2
+
+    hooks, send = client.event_hooks, client.send
+
+    def sent(*arguments: Any, **keywords: Any) -> Any:
+        try:
+            return send(*arguments, **keywords)
+        except httpx2.TransportError as error:
+            if _call.get() is None:
+                raise
+            raise Unreachable from error  # else the client would sleep, and try again by a count of its own
+
     client.event_hooks = {"request": [*hooks["request"], _before], "response": [*hooks["response"], _after]}
+    client.send = sent
     return client
 
 
@@ -186,11 +202,10 @@ def _before(request: Any) -> None:
     call = _call.get()
     if call is None:
         return
-    url = str(request.url)
-    if url in call.asked:  # its own next attempt: attempts are counted in `ask`
-        raise Unusable("the hub does not answer", may_pass=True)
-    call.asked.add(url)
-    if _origin(url) != call.origin:
+    call.requests += 1
+    if call.requests > MAX_REQUESTS:
+        raise Unusable("the hub's answer goes on and on")
+    if _origin(str(request.url)) != call.origin:
         request.headers.pop("authorization", None)
     request.headers["accept-encoding"] = "identity"  # so that what arrives is what has to be kept
     left = max(0.1, min(TIMEOUT_S, call.ends - time.monotonic()))

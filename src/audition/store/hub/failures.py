@@ -17,6 +17,10 @@ _HERE = "models that are downloaded already work without"
 _RATE = re.compile(r"\bt\s*=\s*(\d{1,9})")
 
 
+class Unreachable(Exception):
+    """There was no answer; the cause says why."""
+
+
 class Unusable(Exception):
     """An answer that is not to be used, or none at all.
 
@@ -66,6 +70,8 @@ def explained(error: Exception, what: str, endpoint: str) -> Failure:
     import httpx2
     from huggingface_hub import errors
 
+    if isinstance(error, Unreachable) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
     hub, page = urlsplit(endpoint).netloc, f"{endpoint}/{what}"
     # The first that fits: a gated repository's error is a kind of one that is not there.
     table: tuple[tuple[type[Exception], Callable[[Any], Failure]], ...] = (
@@ -86,10 +92,10 @@ def explained(error: Exception, what: str, endpoint: str) -> Failure:
     return next(make(error) for kind, make in table if isinstance(error, kind))
 
 
-def offline(what: str) -> AuditionError:
+def offline(what: str, variable: str = "HF_HUB_OFFLINE") -> AuditionError:
     """Return the error for a hub that is not to be asked."""
     return AuditionError(
-        f"HF_HUB_OFFLINE is set, so the hub is not asked for {what}", fix=f"unset it; {_HERE}", code="offline"
+        f"{variable} is set, so the hub is not asked for {what}", fix=f"unset it; {_HERE}", code="offline"
     )
 
 

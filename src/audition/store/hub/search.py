@@ -96,7 +96,9 @@ def _names(
             expand=["downloads"],  # the least that can be asked for: the rest comes with each repository
         )
         try:
-            names |= {entry.id: None for entry in entries if isinstance(entry.id, str) and is_repository(entry.id)}
+            for entry in entries:
+                if isinstance(entry.id, str) and is_repository(entry.id):
+                    names[entry.id] = None
         except (KeyError, TypeError, ValueError, AttributeError):
             end = Found("?", None, None, "the hub's list goes on with an entry that cannot be read")
             return list(names), end

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from audition.errors import UsageError
 from audition.models.catalog import Catalog, alias_of_name
 from audition.models.hub_name import HubName, is_hub_name, parse_hub_name
-from audition.models.spec import ModelSpec, Variant
+from audition.models.spec import ModelSpec
 from audition.store.hub.lookup import look_up
 from audition.store.hub.variants import choose, default_of, means, variants_of
 from audition.store.store import Installed, Store
@@ -56,9 +57,22 @@ def hub_spec(text: str, store: Store, catalog: Catalog) -> ModelSpec:
     )
 
 
+def _same_repository(source: str, name: HubName) -> HubName | None:
+    """Return what a source says, where it is the same repository; else None."""
+    if not is_hub_name(source):
+        return None
+    try:
+        its = parse_hub_name(source)
+    except UsageError:  # a manifest that somebody wrote by hand
+        return None
+    return its if its.repository.casefold() == name.repository.casefold() else None
+
+
 def _is_of(entry: Installed, name: HubName) -> bool:
     """Return whether an installed variant came from this repository, at the revision that is asked for."""
-    return _is_from(entry.variant, name) and parse_hub_name(entry.source).revision == name.revision
+    its = _same_repository(entry.source, name)
+    # A commit may have come as what a branch was then.
+    return its is not None and (its.revision == name.revision or name.revision == entry.revision is not None)
 
 
 def _alias(name: HubName, catalog: Catalog) -> str:
@@ -66,14 +80,6 @@ def _alias(name: HubName, catalog: Catalog) -> str:
     owner, _, repository = name.repository.partition("/")
     alias = alias_of_name(repository)
     known = catalog.get(alias)
-    return (
-        alias
-        if known is None or all(_is_from(v, name) for v in known.variants)
-        else alias_of_name(f"{owner}-{repository}")
-    )
-
-
-def _is_from(variant: Variant, name: HubName) -> bool:
-    if not is_hub_name(variant.source):
-        return False
-    return parse_hub_name(variant.source).repository.casefold() == name.repository.casefold()
+    if known is None or all(_same_repository(each.source, name) for each in known.variants):
+        return alias
+    return alias_of_name(f"{owner}-{repository}")
