@@ -226,9 +226,9 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
             if content is None:
                 self.reply(404, {}, b"not here")
                 return
+            etag = server.etags.get(request.path, f'"{hashlib.md5(content).hexdigest()}"')
             if fault.flip is not None:
                 content = content[: fault.flip] + bytes([content[fault.flip] ^ 1]) + content[fault.flip + 1 :]
-            etag = server.etags.get(request.path, f'"{hashlib.md5(content).hexdigest()}"')
             headers: dict[str, str | None] = {"Accept-Ranges": "bytes", "Last-Modified": server.last_modified}
             headers["ETag"] = etag = fault.headers.get("ETag", etag)
             status, start, end = self.part(request, fault, len(content), etag)

@@ -280,8 +280,10 @@ def test_another_file_than_the_promised_one_is_not_fetched_from_a_hub(hub):
 
 
 def test_the_space_for_all_files_is_checked_before_the_first(hub, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
-    assert refusal(from_hub()).code == "disk_full"
+    repo_of(hub).files = {**SMALL, "model.onnx": bytes(10_000), "model.onnx.data": bytes(10_000)}
+    # Enough for each of them, and not for both.
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 15_000))
+    assert refusal(from_hub("", "onnx-genai", None)).code == "disk_full"
     assert hub.cdn.requests == []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -35,6 +35,7 @@ class Row:
         size_estimated: Whether `size` is only parameters times the bits of the quantization.
         state: `yes`, `no`, `linked` (in the place of another tool) or `partial`.
         licence_link: Where its terms can be read.
+        licence_note: What another place says of them that does not agree.
         arrived: Of a partial download, from 0 to 1; None where the whole is not known.
         engines: Engines here that load its format.
         engines_missing: Those that are not installed.
@@ -53,6 +54,7 @@ class Row:
     licence_class: str
     licence_from: str
     licence_link: str | None
+    licence_note: str | None
     source: str
     catalog: str | None
     format: str
@@ -113,6 +115,8 @@ def make_row(
     guess = None if size is not None else _size_from_parameters(spec, variant, header)
     estimate = machine.estimate(spec, variant, header, size)
     licence = installed.licence if installed else spec.licence if spec else Licence.named(None, source="nobody")
+    if header is not None:
+        licence = licence.beside(header.stated_licence)
     engines, missing = machine.engines(variant.format, spec.engine if spec else None)
     need = estimate.need
     return Row(
@@ -126,6 +130,7 @@ def make_row(
         licence_class=str(licence.cls),
         licence_from=licence.source,
         licence_link=licence.link,
+        licence_note=licence.note,
         source=variant.source,
         catalog=spec.origin if spec else None,
         format=variant.format,
@@ -255,13 +260,11 @@ class Filters:
 
     def reasons_against(self, row: Row) -> list[str]:
         """Return the options that a row does not meet; one that it cannot meet because it is unknown ends in `?`."""
-        lower = {capability.casefold() for capability in row.capabilities}
-        terms = {row.licence_class.casefold(), (row.licence or "").casefold()}
         engines = {*row.engines, *row.engines_missing}
         meets: dict[str, bool | None] = {
-            "--family": self.family is None or self.family.casefold() == (row.family or "").casefold(),
-            "--capability": {each.casefold() for each in self.capabilities} <= lower,
-            "--licence": not self.licences or bool(terms & {each.casefold() for each in self.licences}),
+            "--family": self._among([self.family] if self.family else [], {row.family} if row.family else set()),
+            "--capability": self._has(row),
+            "--licence": self._among(self.licences, self._terms(row)),
             "--format": not self.formats or row.format in self.formats,
             "--engine": not self.engines or bool(engines & set(self.engines)),
             "--downloaded": not self.downloaded or row.downloaded,
@@ -270,12 +273,34 @@ class Filters:
         }
         return [f"{option}?" if met is None else option for option, met in meets.items() if not met]
 
+    @staticmethod
+    def _among(wanted: Sequence[str], known: set[str]) -> bool | None:
+        """Return whether any is; None where nothing is known."""
+        if not wanted:
+            return True
+        return bool(_folded(wanted) & _folded(known)) if known else None
+
+    def _has(self, row: Row) -> bool | None:
+        if not self.capabilities:
+            return True
+        return _folded(self.capabilities) <= _folded(row.capabilities) if row.capabilities else None
+
+    def _terms(self, row: Row) -> set[str]:
+        """Return the words for a row's terms; none where they are not known and that is not what is asked for."""
+        words = {row.licence_class, row.licence or LicenceClass.UNKNOWN}
+        asked_for = LicenceClass.UNKNOWN in _folded(self.licences)
+        return set() if words == {LicenceClass.UNKNOWN} and not asked_for else words
+
     def _fits(self, row: Row) -> bool | None:
         if self.fits is None:
             return True
         if row.fit == Fit.UNKNOWN:
             return None
         return row.fit in {"yes": (Fit.YES,), "tight": (Fit.YES, Fit.TIGHT)}[self.fits]
+
+
+def _folded(words: Iterable[str]) -> set[str]:
+    return {word.casefold() for word in words}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,17 @@ from audition.errors import AuditionError
 from audition.models.fit import Fit
 from audition.models.folder import GGUF, open_folder
 from audition.models.folder_header import read_header
+from audition.models.gguf import gguf_parts, read_gguf_facts
 from audition.models.header import ModelHeader
 from audition.models.hub_name import is_hub_name, parse_hub_name
 from audition.models.spec import ANY, ModelSpec, Variant
+from audition.models.web_name import is_web_name
 from audition.store.hub.lookup import look_up
 from audition.store.hub.repository import Repository
 from audition.store.hub.variants import choose
 from audition.store.store import Installed, Store
+from audition.store.transfer.remote_file import RemoteFile
+from audition.store.transfer.web import Location
 
 _ORIGINS = {"built-in": "catalog"}
 
@@ -102,7 +107,7 @@ def model_facts(name: str, machine: ThisMachine | None = None, store: Store | No
     `foundry:` ones.
 
     Args:
-        name: As everywhere: an alias, `alias:variant`, a path, `hf:owner/repo:QUANT`, `foundry:name`.
+        name: As everywhere: an alias, `alias:variant`, a path, `hf:owner/repo:QUANT`, an address, `foundry:name`.
         machine: What it is to fit into; None takes this one.
         store: None takes the one in the data folder.
 
@@ -129,7 +134,7 @@ def model_facts(name: str, machine: ThisMachine | None = None, store: Store | No
         variants=rows,
         smaller=_smaller(row, rows),
         repository=None if look.hub is None else look.hub.repository,
-        notes=(*look.notes, *([row_note] if (row_note := look.spec.licence.note) else [])),
+        notes=(*look.notes, *([f"the licence: {row.licence_note}"] if row.licence_note else [])),
     )
 
 
@@ -144,10 +149,15 @@ def _look(name: str, spec: ModelSpec, variant: Variant, installed: Installed | N
             if is_hub_name(name):
                 raise
             return _Look(spec, variant, None, called, notes=(f"the hub could not be asked: {error.message}",))
+    if is_web_name(variant.source):
+        return _on_web(spec, variant)
     path = Path(variant.source.removeprefix("file:"))
     if not variant.source.startswith("file:") or not path.exists():
         return _Look(spec, variant, None, called)
-    size = path.stat().st_size if variant.format == GGUF else open_folder(path, variant.format).size
+    if variant.format == GGUF:
+        size = sum(part.stat().st_size for part in gguf_parts(path))
+    else:
+        size = open_folder(path, variant.format).size
     return _Look(spec, variant, read_header(path, variant.format), called, size)
 
 
@@ -170,6 +180,20 @@ def _on_hub(spec: ModelSpec, variant: Variant) -> _Look:
     return _Look(both, own, hub.header, hub.header_from, hub=hub, notes=notes)
 
 
+def _on_web(spec: ModelSpec, variant: Variant) -> _Look:
+    """Look at the first bytes of the file at an address."""
+    called = "gguf header, read from the web"
+    try:
+        with RemoteFile(Location(variant.source)) as remote, io.BufferedReader(remote) as stream:
+            size = stream.seek(0, io.SEEK_END)
+            name = variant.files[0].name if variant.files else variant.id
+            header = read_gguf_facts(stream, size, name, leading=True)
+    except AuditionError as error:
+        return _Look(spec, variant, None, called, notes=(f"its file could not be read: {error.message}",))
+    files = tuple(replace(file, size=size) for file in variant.files)
+    return _Look(spec, replace(variant, files=files), header, called)
+
+
 def _with_hub(row: Row, rows: tuple[Row, ...], on_hub: tuple[Row, ...]) -> tuple[Row, ...]:
     """Return a model's variants with those of its repository, the smallest first; each once."""
     better = {each.source.casefold(): each for each in on_hub} | {row.source.casefold(): row}
@@ -180,7 +204,9 @@ def _with_hub(row: Row, rows: tuple[Row, ...], on_hub: tuple[Row, ...]) -> tuple
 
 def _sources(row: Row, look: _Look) -> dict[str, str]:
     """Return where each fact of a row is from; the same order of trust as `make_row`."""
-    entry = FROM_HUB if look.spec.origin.startswith("http") else _ORIGINS.get(look.spec.origin, look.spec.origin)
+    entry = _ORIGINS.get(look.spec.origin, look.spec.origin)
+    if entry.startswith("http"):
+        entry = FROM_HUB if is_hub_name(look.variant.source) else "its address"
     header, told = look.header, look.hub.repository if look.hub else None
     stated = {
         "quantization": header.quantization,
@@ -204,6 +230,8 @@ def _sources(row: Row, look: _Look) -> dict[str, str]:
     size = "estimated: parameters x bits of the quantization" if row.size_estimated else entry
     if look.size is not None:
         size = "this disk"
+    elif is_web_name(look.variant.source) and look.header is not None:
+        size = "the server"
     known = {
         **dict.fromkeys(("description", "family", "capabilities", "instruct", "source", "catalog", "format"), entry),
         **dict.fromkeys(("quantization", "parameters", "context_length", "files"), entry),

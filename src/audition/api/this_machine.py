@@ -6,10 +6,9 @@ from copy import copy
 from dataclasses import dataclass
 
 from audition.bench.machine import machine_memory
-from audition.bench.targets import DEFAULT_CONTEXT
 from audition.engines.reference import engine_name
 from audition.engines.registry import runners
-from audition.models.fit import Fit, Memory, Need, fit, fit_gpu, memory_needed
+from audition.models.fit import DEFAULT_CONTEXT, Fit, Memory, Need, fit, fit_gpu, memory_needed
 from audition.models.header import ModelHeader
 from audition.models.spec import ANY, ModelSpec, Variant
 

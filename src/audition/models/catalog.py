@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, mo
 from audition.errors import UsageError, nearest
 from audition.jsonfile import parse_json, read_json, validate
 from audition.models.folder import GGUF, format_of
+from audition.models.gguf_split import whole_name
 from audition.models.hub_name import is_hub_name, parse_hub_name
 from audition.models.spec import ANY, OWN, Licence, LicenceClass, ModelSpec, Variant, VariantFile
 from audition.models.web_name import is_web_name, parse_web_name
@@ -226,7 +227,7 @@ def adhoc_spec(path: Path) -> ModelSpec:
 
 def alias_of(path: Path) -> str:
     """Return the name that a model's file or folder gets when nobody gives it one."""
-    return alias_of_name(path.name if path.is_dir() else path.stem)
+    return alias_of_name(path.name if path.is_dir() else Path(whole_name(path.name)).stem)
 
 
 def alias_of_name(name: str) -> str:

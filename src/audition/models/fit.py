@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from audition.models import working
 from audition.models.header import ModelHeader
-from audition.models.kv import BATCH, CELLS
+
+DEFAULT_CONTEXT = 4096
+"""Tokens that a model is loaded for where nobody says; fewer where it was trained for fewer."""
 
 _T = TypeVar("_T")
 
@@ -107,16 +110,14 @@ def memory_needed(
         parameters: How many it has, where the header does not tell.
         quantization: Such as `Q4_K_M`, where neither header nor size is known.
     """
-    engine = engine or _USUAL.get(format, "")
-    weights = _weights(header, weights_bytes, parameters, quantization)
-    if weights is None:
+    found = _stored(header, weights_bytes, parameters, quantization)
+    if found is None:
         return None
-    held, basis = _held(weights[0], header, parameters, format, engine), weights[1]
-    windows = engine == "llamacpp"
-    # llama.cpp rounds the context up; the others take what is asked for.
-    tokens = -(-context // CELLS) * CELLS if windows else context
-    kv = None if header is None else header.kv_cache_bytes(tokens, parallel=parallel, batch=BATCH if windows else None)
-    return Need(held, kv, _working(header, engine, tokens, parallel), basis)
+    stored, basis = found
+    count = (header.parameters if header else None) or parameters
+    load = working.Load(header, stored, count, format, context, parallel)
+    take = working.of(engine or _USUAL.get(format))
+    return Need(take.weights(load), take.kv_cache(load), take.working(load), basis)
 
 
 def fit(need: Need | None, memory: Memory) -> Fit:
@@ -169,7 +170,7 @@ def _fit(need: Need, free: int, total: int) -> Fit:
     return Fit.YES if need.total + margin <= free else Fit.TIGHT
 
 
-def _weights(
+def _stored(
     header: ModelHeader | None, weights_bytes: int | None, parameters: int | None, quantization: str | None
 ) -> tuple[int, str] | None:
     """Return the bytes that the weights take on the disk, and what that rests on."""
@@ -181,13 +182,3 @@ def _weights(
     count = parameters or (header.parameters if header else None)
     bits = bits_per_weight(quantization or (header.quantization if header else None))
     return None if count is None or bits is None else (math.ceil(count * bits / 8), "parameters x bits")
-
-
-def _held(stored: int, header: ModelHeader | None, parameters: int | None, format_: str, engine: str) -> int:
-    """Return the bytes that the weights take in memory, where an engine does not hold them as they are stored."""
-    return stored
-
-
-def _working(header: ModelHeader | None, engine: str, tokens: int, parallel: int) -> int:
-    """Return the bytes of the engine's process and of the buffers that it computes in."""
-    return 0

@@ -91,6 +91,7 @@ def _safetensors_header(folder: Folder) -> ModelHeader:
         quantization=_stated_quantization(config) or tensors.quantization,
         context_length=_first_count(config, *_LENGTHS),
         kv=_hf_kv(config, width),
+        feed_forward_length=_first_count(config, "intermediate_size"),
         tokens=config,
         tensor_bytes=total,
         token_bytes=None if has_experts or not total else total - tensors.lookup_bytes,
@@ -109,6 +110,7 @@ def _openvino_header(folder: Folder) -> ModelHeader:
         quantization=dtype.upper() if dtype and re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", dtype) else None,
         context_length=_first_count(config, *_LENGTHS),
         kv=_hf_kv(config, 2.0),
+        feed_forward_length=_first_count(config, "intermediate_size"),
         tokens=config,
         tensor_bytes=weights.stat().st_size if weights.is_file() else 0,
         # Whether its embedding table is only looked up stands somewhere in the graph.
@@ -127,6 +129,7 @@ def _header(  # noqa: PLR0913 - the facts that differ by format
     tensor_bytes: int,
     token_bytes: int | None,
     parameters: int | None = None,
+    feed_forward_length: int | None = None,
 ) -> ModelHeader:
     template, licence = chat_template(folder.path), card_licence(folder.path)
     return ModelHeader(
@@ -147,6 +150,7 @@ def _header(  # noqa: PLR0913 - the facts that differ by format
         data_offset=None,
         token_bytes=token_bytes,
         licence_link=licence.link,
+        feed_forward_length=feed_forward_length,
     )
 
 

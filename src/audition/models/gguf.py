@@ -8,10 +8,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from audition.models.gguf_layout import Metadata, Tensors, read_layout, read_leading
-from audition.models.gguf_source import MAX_HEADER_BYTES, MAX_LEADING_BYTES, GgufError, Source
+from audition.models.gguf_source import MAX_HEADER_BYTES, MAX_LEADING_BYTES, GgufError, Seekable, Source
 from audition.models.gguf_split import Part, all_tensors, part_paths
 from audition.models.gguf_types import FILE_TYPES
 from audition.models.header import KvFacts, ModelHeader
@@ -56,7 +55,7 @@ def read_gguf_part(path: Path) -> None:
         _facts_of_part(source)
 
 
-def read_gguf_facts(stream: BinaryIO, size: int, name: str, *, leading: bool = False) -> ModelHeader:
+def read_gguf_facts(stream: Seekable, size: int, name: str, *, leading: bool = False) -> ModelHeader:
     """Read the facts in the header of an open GGUF file, wherever it lies; of a part, those of this part alone.
 
     Args:
@@ -151,6 +150,7 @@ def _facts(
         data_offset=None if tensors is None else tensors.data_offset,
         token_bytes=None if tensors is None else _token_bytes(tensors, experts, used),
         licence_link=licence.link,
+        feed_forward_length=_feed_forward_length(metadata, own, used),
     )
 
 
@@ -195,6 +195,14 @@ def _state_length(metadata: Metadata, own: bytes, embedding_length: int | None) 
     groups = metadata.size(own + b"ssm.group_count") or 0
     past = max(0, (metadata.size(own + b"ssm.conv_kernel") or 1) - 1)
     return past * (inner + 2 * groups * state) + inner * state
+
+
+def _feed_forward_length(metadata: Metadata, own: bytes, used: int | None) -> int | None:
+    stated = metadata.sizes(own + b"feed_forward_length")
+    widest = max(stated, default=None) if isinstance(stated, tuple) else stated
+    expert = metadata.size(own + b"expert_feed_forward_length")
+    widths = [width for width in (widest, expert * used if expert and used else None) if width]
+    return max(widths, default=None)
 
 
 def _token_bytes(tensors: Tensors, experts: int | None, used: int | None) -> int | None:

@@ -68,6 +68,7 @@ class Metadata:
                 raise source.damaged(f"its header has the key {_shown(key)} twice")
             entry = self._entries[key] = self._value(key)
             if leading and entry.is_array and entry.kind == _STRING and key.startswith(b"tokenizer."):
+                source.expect(entry.length * _U64.size)
                 break
             self._skip(key, entry)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
+from typing import Protocol
 
 from audition.models.header import ModelFileError
 
@@ -23,6 +23,18 @@ _WINDOW = 64 * 2**10
 _U64 = struct.Struct("<Q")
 
 
+class Seekable(Protocol):
+    """What is read from: an open binary file, or one that lies elsewhere."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a place."""
+        ...
+
+    def read(self, size: int = -1, /) -> bytes | None:
+        """Return the bytes from there, at most so many."""
+        ...
+
+
 class GgufError(ModelFileError):
     """A GGUF file cannot be read, or is not what it has to be."""
 
@@ -39,7 +51,7 @@ class Source:
         limit: The most bytes of it that are looked at.
     """
 
-    def __init__(self, stream: BinaryIO, size: int, name: str, limit: int = MAX_HEADER_BYTES) -> None:
+    def __init__(self, stream: Seekable, size: int, name: str, limit: int = MAX_HEADER_BYTES) -> None:
         self.position = 0
         self.size = size
         self.name = name
@@ -123,6 +135,11 @@ class Source:
             self.position = start + at
             self._check(self.position)
 
+    def expect(self, count: int) -> None:
+        """Refuse a claim of `count` more bytes than the file has; none of them is read."""
+        if self.position + count > self.size:
+            raise self.truncated(self.position + count)
+
     def _check(self, end: int) -> None:
         """Refuse a header that goes on to `end` when the file or the bound does not."""
         if end > self.size:
@@ -145,7 +162,7 @@ class Source:
 
     def _read(self, count: int) -> bytes:
         """Return a window's bytes, `count` or more of them: a stream from afar may give fewer at a time."""
-        found = self._stream.read(max(count, _WINDOW))
+        found = self._stream.read(max(count, _WINDOW)) or b""
         while len(found) < count and (more := self._stream.read(count - len(found))):
             found += more
         return found

@@ -73,9 +73,8 @@ def part_paths(path: Path, first: Part) -> list[Path]:
         )
     if len(names) != first.count or names[0] != path.name:
         raise GgufError(
-            f"{shown} is the first of {first.count} parts, and its name does not end in "
-            f"-00001-of-{first.count:05d}.gguf",
-            fix="give the parts the names that they were published under",
+            f"{shown} is the first of {first.count} parts of a model, and its name does not tell where the others are",
+            fix=f"keep the parts together, under names that end in -00001-of-{first.count:05d}.gguf and so on",
         )
     for name in names[1:]:
         if not path.with_name(name).is_file():

@@ -50,6 +50,7 @@ class ModelHeader:
         token_bytes: Bytes of weights that are read for one token: all but an embedding table that is only looked up,
             and of a mixture of experts those that a token takes. None when the header does not tell.
         licence_link: Where the terms can be read.
+        feed_forward_length: The numbers between the two halves of the widest layer, of all experts that a token takes.
     """
 
     version: int | None
@@ -69,6 +70,7 @@ class ModelHeader:
     data_offset: int | None
     token_bytes: int | None = None
     licence_link: str | None = None
+    feed_forward_length: int | None = None
 
     @property
     def stated_licence(self) -> Licence:

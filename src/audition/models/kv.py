@@ -116,7 +116,7 @@ def cache_bytes(
     if heads is None:
         return None
     layers = len(heads)
-    windowed = (False,) * layers if batch is None else sliding_layers(kv, architecture, layers)
+    windowed = sliding_layers(kv, architecture, layers)
     window = window_of(kv, architecture)
     short = context if window is None or batch is None else min(context, _padded(window + batch))
     interval = kv.attention_interval or _INTERVALS.get(architecture or "")

@@ -81,10 +81,10 @@ def search_table(rows: Sequence[dict[str, Any]]) -> NarrowTable:
     return models_table(
         rows,
         (
-            Column("Downloads", [_short(row["downloads"]) for row in rows], rank=2, right=True),
+            Column("Downloads", [_short(row["downloads"]) for row in rows], rank=3, right=True),
             Column("Likes", [_short(row["likes"]) for row in rows], rank=5, right=True),
             Column("Changed", [(row["last_modified"] or UNKNOWN)[:10] for row in rows], rank=5),
-            Column("Terms", ["to accept" if row["gated"] else "" for row in rows], rank=1),
+            Column("Terms", ["to accept" if row["gated"] else "" for row in rows], rank=2),
             Column("Variants", [str(row["variants"]) for row in rows], rank=6, right=True),
         ),
     )

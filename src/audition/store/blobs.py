@@ -119,6 +119,8 @@ class Blobs:
         Raises:
             OSError: The disk refuses.
         """
+        if partial.stat().st_size != file.size:
+            raise OSError(f"{partial} is not the file that was verified")
         check(partial)
         with partial.open("r+b") as stream:
             os.fsync(stream.fileno())

@@ -145,7 +145,7 @@ def _is_needed(store: Store, path: Path) -> bool:
         return True
     recorded = store.recorded()
     blobs = {store.blobs.path(file.sha256) for entry in recorded for file in entry.files}
-    return path in blobs or path in {entry.weights_path for entry in recorded if entry.is_folder}
+    return path in blobs or path in {entry.assembled for entry in recorded if entry.is_folder}
 
 
 @contextmanager

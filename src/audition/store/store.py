@@ -17,7 +17,7 @@ from audition.jsonfile import read_json, write_json
 from audition.models.folder import GGUF, open_folder
 from audition.models.folder_check import refuse_bad
 from audition.models.folder_header import read_header
-from audition.models.gguf import gguf_parts, read_gguf_header, read_gguf_part
+from audition.models.gguf import read_gguf_header, read_gguf_part
 from audition.models.header import ModelFileError, ModelHeader
 from audition.models.spec import ANY, Licence, Variant, VariantFile
 from audition.paths import store_dir
@@ -25,7 +25,7 @@ from audition.store.blobs import Blobs, Progress, StoredFile, disk_error, no_pro
 from audition.store.folders import Folders, check_names, folder_digest
 from audition.store.linked import Link, Links, gone_or_changed
 from audition.store.sources import Sink, source_of
-from audition.store.sources.file import deliver_local
+from audition.store.sources.file import deliver_local, local_ggufs
 from audition.store.transfer.interrupted import told_of_the_other
 
 SCHEMA = 1
@@ -63,16 +63,21 @@ class Installed:
 
     @property
     def is_folder(self) -> bool:
-        """Whether an engine loads a folder, where the files have their own names."""
-        return self.format != GGUF
+        """Whether an engine needs a folder, where the files have their own names; so do the parts of a GGUF model."""
+        return self.format != GGUF or len(self.files) > 1
+
+    @property
+    def assembled(self) -> Path:
+        """The folder where the files have their own names, of what needs one."""
+        return self.folder.parent / "folders" / self.digest
 
     @property
     def weights_path(self) -> Path:
-        """The file, or the folder, that an engine loads."""
+        """The file, or the folder, that an engine loads; of a GGUF model in parts, the first one."""
         if self.format == ANY:
             return self.folder
         if self.is_folder:
-            return self.folder.parent / "folders" / self.digest
+            return self.assembled / min(file.name for file in self.files) if self.format == GGUF else self.assembled
         return Blobs(self.folder).path(self.files[0].sha256)
 
     @property
@@ -284,7 +289,7 @@ class Store:
         """
         recorded, damaged = self.recorded(), self.damaged()
         known = {self.blobs.path(file.sha256) for entry in recorded for file in entry.files}
-        folders = {entry.weights_path for entry in recorded if entry.is_folder}
+        folders = {entry.assembled for entry in recorded if entry.is_folder}
         loose = [path for path in self.blobs.root.glob("*") if path not in known]
         stray = [path for path in self.folders.root.glob("*/*") if path.parent not in folders]
         if damaged:
@@ -329,10 +334,7 @@ class Store:
     ) -> tuple[StoredFile, ...]:
         """Link a variant's files in place; its lock is held."""
         if variant.format == GGUF:
-            parts = gguf_parts(path)
-            sources, check = {part.name: part for part in parts}, _check_gguf
-            if len(parts) == 1 and variant.files:
-                sources = {variant.files[0].name: path}
+            sources, check = local_ggufs(path, variant), _check_gguf
         else:
             refuse_bad(path, variant.format)
             folder = open_folder(path, variant.format)
@@ -376,10 +378,12 @@ class Store:
 
     def _header(self, variant: Variant, files: tuple[StoredFile, ...]) -> ModelHeader:
         """Return what the stored files state; those of a folder are put together first, and looked at as a whole."""
-        if variant.format == GGUF:
-            return read_gguf_header(self.blobs.path(files[0].sha256))
         try:
+            if variant.format == GGUF and len(files) == 1:
+                return read_gguf_header(self.blobs.path(files[0].sha256))
             folder = self.folders.assemble(files)
+            if variant.format == GGUF:
+                return read_gguf_header(folder / min(file.name for file in files))
             refuse_bad(folder, variant.format)
             return read_header(folder, variant.format)
         except ValueError as error:
@@ -459,7 +463,7 @@ class Store:
                 raise ValueError("it names no files")
             for file in files:
                 self.blobs.path(file.sha256)
-            if data["format"] != GGUF:
+            if data["format"] != GGUF or len(files) > 1:
                 check_names(files)
             return Installed(
                 id=data["id"],

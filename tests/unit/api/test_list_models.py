@@ -6,11 +6,13 @@ import json
 import socket
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import ggufs
 from audition.api.discover import Filters, filtered, list_models
+from audition.api.facts import model_facts
 from audition.api.this_machine import ThisMachine
 from audition.models.fit import Memory
 from audition.models.spec import Licence, Variant
@@ -134,6 +136,13 @@ def test_every_row_is_plain_json(home, tmp_path):
         assert set(again) == set(list_models(machine())[0].to_json())
 
 
+def test_the_documents_name_every_key(home, tmp_path):
+    add(tmp_path, "mine")
+    text = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    keys = {*list_models(machine())[0].to_json(), *model_facts("mine", machine()).to_json()}
+    assert {key for key in keys if f"`{key}`" not in text} == set()
+
+
 FILTERS = [
     (Filters(family="QWEN"), {"qwen2.5-0.5b:q4_k_m"}),
     (Filters(capabilities=("chat", "Tools")), {"mistral-7b:q4_k_m", "llama-3.2-3b:q4_k_m"}),
@@ -160,12 +169,27 @@ def test_tight_takes_what_fits_as_well(home, tmp_path):
     assert [row.id for row in filtered(rows, Filters(fits="tight")).rows] == ["large:q4_0", "small:q4_0"]
 
 
-@pytest.mark.parametrize("filters", [Filters(fits="tight"), Filters(max_bytes=10**15)], ids=["fits", "size"])
+UNKNOWN = {
+    "fits": Filters(fits="tight"),
+    "size": Filters(max_bytes=10**15),
+    "licence": Filters(licences=("permissive",)),
+    "capability": Filters(capabilities=("chat",)),
+}
+
+
+@pytest.mark.parametrize("filters", UNKNOWN.values(), ids=UNKNOWN)
 def test_what_is_not_known_is_left_out_and_counted(home, filters):
     write_catalog(home, bare={"source": "hf:owner/bare-GGUF:Q4_K_M", "family": "bare"})
     rows = [row for row in list_models(machine()) if row.family in ("bare", "qwen")]
     found = filtered(rows, replace(filters, family="bare"))
     assert (found.rows, found.unknown, found.hint) == ((), 1, None), "the other one is left out for its family"
+
+
+def test_what_nobody_knows_the_terms_of_can_be_asked_for(home):
+    write_catalog(home, bare={"source": "hf:owner/bare-GGUF:Q4_K_M"})
+    assert [row.id for row in filtered(list_models(machine()), Filters(licences=("unknown",))).rows] == ["bare:gguf"]
+    found = filtered(list_models(machine()), Filters(family="qwen", licences=("apache-2.0",)))
+    assert ([row.id for row in found.rows], found.unknown) == (["qwen2.5-0.5b:q4_k_m"], 1)
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 import ggufs
+from audition.api.discover import make_row
 from audition.api.facts import model_facts
 from audition.api.measured import measured_peaks
 from audition.api.this_machine import ThisMachine
 from audition.bench.sample import Memory as Held
 from audition.errors import AuditionError, UsageError
+from audition.models.catalog import load_catalog
 from audition.models.fit import Memory
+from audition.models.gguf import read_gguf_header
 from audition.models.spec import Licence, Variant
 from audition.store.store import Store
+from file_server import FileServer
 from folders import onnx_folder
 from handmade import load
 from plans import a_plan, a_run, a_target
@@ -78,6 +83,11 @@ def test_a_path_is_read_where_it_lies(home, tmp_path):
     assert (facts.row.name, facts.row.downloaded, facts.row.size) == (str(path), False, path.stat().st_size)
     assert facts.sources["context_length"] == "gguf header"
     assert facts.row.context_length == 512
+    assert (facts.row.licence, facts.row.licence_class, facts.sources["licence"]) == (
+        "mit",
+        "permissive",
+        "gguf header",
+    )
     assert not (home / "store").exists(), "nothing is stored"
 
 
@@ -152,9 +162,33 @@ def test_a_hub_that_cannot_be_asked_is_a_note_for_a_catalogs_entry(home, monkeyp
         model_facts("hf:owner/repo:Q4_K_M", machine())
 
 
+def test_terms_that_do_not_agree_are_told(home, tmp_path):
+    path = ggufs.write_gguf(tmp_path / "x.gguf")
+    entry = {"source": f"file:{path}", "licence": "gemma"}
+    (tmp_path / "home").mkdir()
+    (home / "models.json").write_text(json.dumps({"mine": entry}))
+    assert model_facts("mine", machine()).row.licence == "gemma", "a person's own word stands"
+    spec = replace(load_catalog()["gemma-3-270m"], variants=(Variant("g", "gguf", None, f"file:{path}"),))
+    row = make_row(machine(), spec, spec.variants[0], header=read_gguf_header(path))
+    assert (row.licence, row.licence_note) == ("gemma", "the gguf header says mit (permissive)")
+
+
 def test_everything_is_plain_json(home, tmp_path):
     run_with(home, add(tmp_path), 10**8)
     data = json.loads(json.dumps(model_facts("mine", machine()).to_json()))
     assert set(data["from"]) <= set(data)
     assert data["measured"][0]["bytes"] == 10**8
     assert data["hub"] is None
+
+
+def test_the_file_at_an_address_is_read_in_part(home, tmp_path):
+    content = ggufs.write_gguf(tmp_path / "x.gguf").read_bytes() + bytes(2_000_000)
+    with FileServer({"/tiny-Q4_0.gguf": content}) as server:
+        facts = model_facts(f"{server.url}/tiny-Q4_0.gguf", machine())
+        assert (facts.row.size, facts.row.context_length) == (len(content), 512)
+        assert facts.sources["context_length"] == "gguf header, read from the web"
+        assert (facts.row.licence, facts.sources["licence"]) == ("mit", "gguf header")
+        assert server.sent < 1_000_000
+        gone = model_facts(f"{server.url}/none.gguf", machine())
+    assert gone.row.context_length is None
+    assert gone.notes[0].startswith("its file could not be read: ")

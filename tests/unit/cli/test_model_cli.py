@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -164,3 +166,14 @@ def test_a_search_without_the_hub_is_one_sentence(home, monkeypatch):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("error: ") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_the_list_imports_nothing_that_it_does_not_need(home):
+    heavy = ("huggingface_hub", "httpx2", "numpy", "asyncio", "rich.progress")
+    code = (
+        "import sys; from audition.cli.model import model\n"
+        "try:\n    model.main(['list', '--json'], standalone_mode=False)\n"
+        f"finally:\n    print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"

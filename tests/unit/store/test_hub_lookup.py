@@ -1,6 +1,8 @@
 """Asking a hub, over real HTTP and with Hugging Face's own client: a hub can be slow, broken or hostile."""
 
 import logging
+import subprocess
+import sys
 import time
 
 import pytest
@@ -280,9 +282,13 @@ def test_offline_nobody_is_asked(hub, monkeypatch):
         monkeypatch.setenv(name, "yes")
         error = refused()
         assert error.code == "offline"
+        assert name in error.message
         assert "unset it" in error.fix
         monkeypatch.delenv(name)
     assert hub.requests == []
+    monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")  # as the client has it: the first one that says anything counts
+    look_up("owner/repo")
 
 
 @pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "HF_ENDPOINT"])
@@ -321,3 +327,9 @@ def test_a_program_that_uses_the_client_itself_finds_it_as_it_was(hub):
         HfApi(endpoint=hub.url, token=False).model_info("owner/repo")
     hub.fail_always(PATH, answer({"id": "owner/repo", "x": "y" * 40 * 2**20}))
     assert HfApi(endpoint=hub.url, token=False).model_info("owner/repo").id == "owner/repo"
+
+
+def test_until_a_hub_is_asked_its_client_is_not_loaded():
+    code = "import sys, audition.api, audition.store.hub; print({'huggingface_hub', 'httpx2'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

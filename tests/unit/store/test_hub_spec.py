@@ -89,6 +89,15 @@ def test_another_revision_is_another_model(hub):
     assert pinned.revision == repo.commit("v1")
 
 
+def test_a_commit_that_came_as_a_branch_is_here(hub, monkeypatch):
+    installed = install(NAME)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert install(f"{NAME}@{installed.revision}").digest == installed.digest
+    with pytest.raises(AuditionError) as caught:
+        install(f"{NAME}@{'0' * 40}")
+    assert caught.value.code == "offline"
+
+
 def test_a_name_that_another_model_has_is_not_taken(hub):
     write_models('{"tiny-gguf": {"source": "file:own.gguf"}}')
     assert api.find_model(NAME)[0].alias == "owner-tiny-gguf"

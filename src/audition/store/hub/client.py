@@ -92,11 +92,12 @@ def token() -> str | None:
         return None
     _prepare()
     from huggingface_hub import get_token
+    from huggingface_hub.errors import OIDCError
 
     call = _call.set(_Call(_origin(endpoint()), time.monotonic() + TOTAL_S))  # it may have to renew the token
     try:
         found = get_token()
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, OIDCError, Unreachable, Unusable) as error:
         raise UsageError("the hub's token cannot be read", fix="hf auth login, or set HF_TOKEN") from error
     finally:
         _call.reset(call)
@@ -111,8 +112,9 @@ def refuse_offline(what: str) -> None:
     Raises:
         AuditionError: `offline`, with what is missing for it.
     """
-    if _is_true("HF_HUB_OFFLINE") or _is_true("TRANSFORMERS_OFFLINE"):
-        raise offline(what)
+    variable = "HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
+    if _is_true(variable):
+        raise offline(what, variable)
 
 
 def location_of(repository: str, commit: str, path: str) -> Location:

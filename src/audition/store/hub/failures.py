@@ -92,10 +92,10 @@ def explained(error: Exception, what: str, endpoint: str) -> Failure:
     return next(make(error) for kind, make in table if isinstance(error, kind))
 
 
-def offline(what: str) -> AuditionError:
+def offline(what: str, variable: str = "HF_HUB_OFFLINE") -> AuditionError:
     """Return the error for a hub that is not to be asked."""
     return AuditionError(
-        f"HF_HUB_OFFLINE is set, so the hub is not asked for {what}", fix=f"unset it; {_HERE}", code="offline"
+        f"{variable} is set, so the hub is not asked for {what}", fix=f"unset it; {_HERE}", code="offline"
     )
 
 

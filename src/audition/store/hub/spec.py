@@ -71,7 +71,8 @@ def _same_repository(source: str, name: HubName) -> HubName | None:
 def _is_of(entry: Installed, name: HubName) -> bool:
     """Return whether an installed variant came from this repository, at the revision that is asked for."""
     its = _same_repository(entry.source, name)
-    return its is not None and its.revision == name.revision
+    # A commit may have come as what a branch was then.
+    return its is not None and (its.revision == name.revision or name.revision == entry.revision is not None)
 
 
 def _alias(name: HubName, catalog: Catalog) -> str:

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from audition.store.transfer.fault import Fault
 from audition.text import one_line
 
-_CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d{1,18})-(\d{1,18})|\*)/(?:(\d{1,18})|\*)")
+_CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d{1,18})-(\d{1,18})|\*)/(?:(\d{1,18})|\*)", re.ASCII)
 # A date says when a file changed to the second only: one that is newer than this may have changed twice in it.
 _SETTLED_S = 60
 _ACCESS_FIX = "if it is private, or has terms to accept first, get access to it there"

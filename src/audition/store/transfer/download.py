@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import queue
 import threading
 import time
@@ -54,7 +55,7 @@ class Download:
         self._most_done = self._pieces.done
         self._is_spliced = self._pieces.done > 0
         self._is_narrow = settings.connections < 2
-        self._useless = 0
+        self._useless = self._lost = 0
         self._not_before = self._widen_at = 0.0
         self._saved_at = self._saved_done = 0.0
         self._told: tuple[str, int] | None = None
@@ -88,7 +89,7 @@ class Download:
         while self._requests or not self._pieces.is_complete:
             self._begin_requests()
             try:
-                request, error = self._ended.get(timeout=_TICK_S)
+                request, error = self._ended.get(timeout=self._until_due())
             except queue.Empty:
                 pass
             else:
@@ -109,6 +110,11 @@ class Download:
         self._widen_at = max(self._widen_at, now + self._settings.widen_s)
         self._rate_at, self._rate_done = now, self._pieces.done
         threading.Thread(target=self._run_request, args=(request,), name="fetch", daemon=True).start()
+
+    def _until_due(self) -> float:
+        """Return how long to wait for a request to end, at most: until there is something to do or to tell."""
+        due = self._not_before - time.monotonic()
+        return min(_TICK_S, due) if due > 0 and not self._requests else _TICK_S
 
     def _may_widen(self, now: float) -> bool:
         """Whether another connection would help: where the network is slower than this machine, up to a number."""
@@ -136,10 +142,10 @@ class Download:
         if request not in self._requests:
             return  # given up by `_watch`
         self._drop(request)
-        if self._pieces.done > self._most_done:
+        went_on = self._pieces.done >= self._most_done + self._settings.worthwhile
+        if went_on:
             self._most_done = self._pieces.done
-            self._tries.went_on()
-            self._useless = 0
+            self._useless = self._lost = 0
         if error is None:
             return
         if not isinstance(error, Fault):
@@ -147,10 +153,11 @@ class Download:
         if self._requests:
             # The others go on; a server that does not like several connections is not asked again so soon.
             self._widen_at = time.monotonic() + 10 * self._settings.widen_s
-            self._is_narrow = self._is_narrow or error.start_over
+            self._lost += 1
+            self._is_narrow = self._is_narrow or error.start_over or self._lost >= self._settings.connections
             return
         self._is_spliced = True
-        wait_s = self._tries.wait_after(error)
+        wait_s = self._tries.wait_after(error, went_on=went_on)
         self._not_before = time.monotonic() + wait_s
         # Once may be a server's slip, and much may have arrived already.
         self._useless += error.start_over
@@ -214,6 +221,10 @@ class Download:
     def _hashed(self) -> tuple[str, int]:
         """Wait until everything is hashed."""
         size = self._pieces.size or 0
+        with self._partial.writer() as out:
+            # What a killed process wrote after its last note, of a file that was longer then, is no part of this one.
+            if out.seek(0, os.SEEK_END) > size:
+                out.truncate(size)
         self._tell(self._wanted.name, size)
         self._save()
         self._follower.end(size)

@@ -48,25 +48,32 @@ class Tries:
         self._settings = settings
         self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries; nothing secret
         self._failed = 0
+        self._dear = 0
         self._began = False
 
-    def went_on(self) -> None:
-        """Something new has arrived: the count begins anew, and more of them are allowed from now on."""
-        self._failed = 0
-        self._began = True
-
-    def wait_after(self, fault: Fault) -> float:
+    def wait_after(self, fault: Fault, *, went_on: bool) -> float:
         """Return the seconds to wait before the next request.
+
+        Args:
+            fault: What went wrong.
+            went_on: Whether much had arrived before: the count begins anew then, and more tries are allowed.
 
         Raises:
             Fault: The same one, when there is to be no next request.
         """
         settings = self._settings
-        self._failed += 1
-        allowed = fault.tries or (settings.tries if self._began else settings.first_tries)
-        if fault.lasting or self._failed >= allowed or (fault.after_s or 0) > settings.longest_retry_after_s:
+        if went_on:
+            self._failed = self._dear = 0
+            self._began = True
+        else:
+            self._failed += 1
+        self._dear += fault.tries is not None
+        spent = self._failed >= (settings.tries if self._began else settings.first_tries)
+        if fault.tries is not None and self._dear >= fault.tries:
+            spent = True
+        if fault.lasting or spent or (fault.after_s or 0) > settings.longest_retry_after_s:
             raise fault
         if fault.after_s is not None:
             return fault.after_s
-        longest: float = min(settings.longest_wait_s, settings.first_wait_s * 2 ** (self._failed - 1))
+        longest: float = min(settings.longest_wait_s, settings.first_wait_s * 2 ** max(0, self._failed - 1))
         return longest * self._jitter.uniform(0.5, 1)

@@ -17,6 +17,7 @@ class Settings:
         drip_rate: Bytes a second.
         first_tries: Requests before it is given up, when nothing has arrived at all.
         tries: Requests without any progress before it is given up, once something has.
+        worthwhile: So many new bytes are progress; a server that sends a few each time is not asked for ever.
         first_wait_s: The wait before the second request; it doubles each time, with jitter.
         longest_wait_s: The most that it grows to.
         longest_retry_after_s: A server that asks for a longer wait is given up.
@@ -32,6 +33,7 @@ class Settings:
     drip_rate: int = 1024
     first_tries: int = 3
     tries: int = 8
+    worthwhile: int = 64 * 1024
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
     longest_retry_after_s: float = 120.0

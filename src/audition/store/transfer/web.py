@@ -64,16 +64,19 @@ class Location:
     @property
     def address(self) -> str:
         """The address without what may be secret in it: query, fragment, user and password."""
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            return ""  # it is none, as the first request will say
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def host_of(url: str) -> str:
-    """Return the host that an address names; the address itself where it names none."""
+    """Return the host that an address names; "nowhere" where it names none."""
     try:
-        return urlsplit(url).hostname or url
+        return urlsplit(url).hostname or "nowhere"
     except ValueError:
-        return url
+        return "nowhere"
 
 
 def is_loopback(host: str | None) -> bool:
@@ -196,7 +199,7 @@ class Route:
                 return self._read(start, count)
             except Fault as fault:
                 try:
-                    wait_s = tries.wait_after(fault)
+                    wait_s = tries.wait_after(fault, went_on=False)
                 except Fault:
                     message = f"{self.location.host} could not be asked for {_name(self.location)}: {fault.why}"
                     raise AuditionError(message, fix=fault.fix, code=fault.code) from fault
@@ -285,7 +288,7 @@ def reason(error: object) -> str:
 
 
 def _name(location: Location) -> str:
-    return one_line(urlsplit(location.url).path.rpartition("/")[2] or location.url, 80)
+    return one_line(location.address.rpartition("/")[2] or "a file", 80)
 
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
