@@ -28,8 +28,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("BENCH_MODELS", "BENCH_ROUNDS", "BENCH_PROMPT", "PROMPT", "BENCH_MAX_TOKENS", "BENCH_TEMPERATURE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("AUDITION_DEBUG", raising=False)
-    # Nothing here may ask a public catalog.
+    # Nothing here may ask a public catalog, or tell it who is asking.
     monkeypatch.setenv("AUDITION_FOUNDRY_CATALOG", "http://127.0.0.1:9/asset-gallery/v1.0/models")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hugging-face"))
+    for name in (
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "HF_TOKEN_PATH",
+        "HF_OIDC_RESOURCE",
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
+    ):
+        monkeypatch.delenv(name, raising=False)
     # llama.cpp's threads spin while they wait; where the test machine's cores are shared, that is forty times slower.
     # A shorter spin is as fast on an idle machine, and four times faster than the default on a shared one.
     monkeypatch.setenv("GOMP_SPINCOUNT", "10000")

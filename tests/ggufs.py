@@ -263,3 +263,29 @@ def hostile_files(folder: Path) -> Iterator[tuple[str, Path]]:
         "tensor offset of 2^64-32",
         write_gguf(folder / "hostile.gguf", tensors=[Tensor(offset=2**64 - 32, size=0)], size=mega),
     )
+
+
+def write_split(folder: Path, parts: Sequence[Sequence[Tensor]], *, name: str = "tiny", **changes: Any) -> list[Path]:
+    """Write a model in several files, and return their paths.
+
+    Args:
+        folder: Where to.
+        parts: The tensors of each file.
+        name: What their names begin with.
+        changes: `split__no`, `split__count` or `split__tensors__count`, as every part is to claim them; None takes
+            it out. Others change the first part's metadata (`tiny_metadata`).
+    """
+    claims = {key: changes.pop(key) for key in list(changes) if key.startswith("split__")}
+    paths = []
+    for number, tensors in enumerate(parts):
+        split = {
+            "split__no": Value("u16", number),
+            "split__count": Value("u16", len(parts)),
+            "split__tensors__count": Value("i32", sum(map(len, parts))),
+            **claims,
+        }
+        told = {key.replace("__", "."): value for key, value in split.items() if value is not None}
+        metadata = (tiny_metadata(**changes) if number == 0 else {}) | told
+        path = folder / f"{name}-{number + 1:05d}-of-{len(parts):05d}.gguf"
+        paths.append(write_gguf(path, metadata=metadata, tensors=tensors))
+    return paths

@@ -7,20 +7,19 @@ settings that can hold a secret are never read into it.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points, requires
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from audition.bench.machine import describe_machine
 from audition.engines.host import probe
-from audition.engines.registry import GROUP, engine_for, formats_of
+from audition.engines.registry import GROUP, engine_for, formats_of, missing_packages
 from audition.engines.server import local_servers
 from audition.errors import AuditionError, UsageError
 from audition.models.folder import format_of
@@ -29,6 +28,7 @@ from audition.models.folder_header import read_header
 from audition.models.header import ModelFileError
 from audition.paths import home, user_models_file
 from audition.store.store import Store
+from audition.store.usage import usage
 from audition.text import one_line
 
 SCHEMA = 1
@@ -145,7 +145,7 @@ def _engine(point: EntryPoint, logs: Path, timeout_s: float) -> dict[str, Any]:
     try:
         about |= {"description": probe(point.name, logs / f"{point.name}.log", timeout_s)}
     except AuditionError as error:
-        missing = _missing(point.name) if is_ours else []
+        missing = missing_packages(point.name) if is_ours else []
         not_installed = error.code == "engine_unavailable" and (missing or not is_ours)
         about |= {
             "description": None,
@@ -174,25 +174,6 @@ def _last_words(log: Path) -> str:
         return ""
     last = next((line for line in reversed(lines) if line.strip()), "")
     return f" (it said: {one_line(last, 160)})" if last else ""
-
-
-def _missing(engine: str) -> list[str]:
-    """Return the packages of an engine's extra that are not installed."""
-    extra = re.compile(rf"extra\s*==\s*['\"]{re.escape(engine)}['\"]")
-    try:
-        needed = [line for line in requires("audition") or () if extra.search(line)]
-    except PackageNotFoundError:
-        return []
-    names = [match[0] for line in needed if (match := re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line))]
-    return [name for name in names if not _is_installed(name)]
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        distribution(name)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _engine_problems(engines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -228,13 +209,14 @@ def _store() -> dict[str, Any]:
             fix = "remove models (audition model rm), or set AUDITION_HOME to another disk"
             problems.append(_problem("store", "less than 2 GB of the disk is free", fix, fatal=False))
         store = Store()
-        files = {file.sha256: file.size for entry in store.installed() for file in entry.files}
-        left = [path.stat().st_size for path in store.leftovers()]
-        found |= {"models": len(store.installed()), "bytes": sum(files.values())}
+        problems += [_problem("store", error.message, error.fix) for error in store.troubles()]
+        installed, used = store.installed(), usage(store)
+        left = [path.lstat().st_size for path in store.leftovers()]
+        found |= {"models": len(installed), "bytes": used.own_bytes}
         found |= {"leftovers": len(left), "leftover_bytes": sum(left)}
         if left:
             message = "files are left over from transfers that did not end, or that are under way"
-            problems.append(_problem("store", message, "audition cache list", fatal=False))
+            problems.append(_problem("store", message, "audition cache prune", fatal=False))
     except AuditionError as error:
         problems.append(_problem("store", error.message, error.fix))
     except OSError as error:

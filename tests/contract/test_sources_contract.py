@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,24 +17,28 @@ from pathlib import Path
 import pytest
 
 from audition.errors import AuditionError
-from audition.models.catalog import adhoc_spec
+from audition.models.catalog import adhoc_spec, web_spec
 from audition.models.spec import Licence, Variant, VariantFile
 from audition.store import sources
 from audition.store.sources.pypi import _pip_error
 from audition.store.store import Store
+from file_server import Fault, FileServer
 from ggufs import write_gguf
+from hub_server import TOKEN, Repo, serving, use
 
 NO_LICENCE = Licence.named(None, source="models.json")
 PACKAGE = "audition-test-weights"
 SHA256 = "a" * 64
 
 
-def refusal(variant):
-    """Return why the variant cannot be had, after a look at the store: it holds nothing of it."""
+def refusal(variant, *, keeps=None):
+    """Return why the variant cannot be had, after a look at the store: it holds nothing of it but what it `keeps`."""
     store = Store()
     with pytest.raises(AuditionError) as caught:
         store.ensure(variant, NO_LICENCE)
-    assert [path for path in store.root.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+    held = [path for path in store.root.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert [path for path in held if path.relative_to(store.root).parts[0] != keeps] == []
+    assert store.installed() == []
     assert "\n" not in caught.value.message
     return caught.value
 
@@ -83,14 +88,6 @@ def test_what_it_cannot_deliver_it_refuses_with_a_way_out(source):
     assert error.code
 
 
-def test_hugging_face_is_told_plainly_to_be_missing():
-    error = refusal(UNDELIVERABLE["hf"])
-    assert "owner/repo" in error.message
-    assert "cannot download from there yet" in error.message
-    assert ".gguf" in error.fix
-    assert error.code == "source_unavailable"
-
-
 # file:
 
 
@@ -138,6 +135,242 @@ def test_a_file_that_was_cut_off_is_told_so(tmp_path):
 def test_a_file_that_is_not_the_promised_one_is_told_so(tmp_path):
     path = write_gguf(tmp_path / "m.gguf")
     assert refusal(replace(own(path), files=(VariantFile("m.gguf", None, SHA256),))).code == "digest_mismatch"
+
+
+# hf: with a hub on loopback, and Hugging Face's own client.
+
+SMALL = {"genai_config.json": b"{}", "README.md": b"---\nlicense: mit\n---\n"}
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path, content):
+    """A hub with one repository of one GGUF file."""
+    with serving(Repo("Owner/Tiny-GGUF", {"tiny-Q4_0.gguf": content}, {"license": "apache-2.0"})) as server:
+        use(server, monkeypatch, tmp_path)
+        yield server
+
+
+def from_hub(suffix=":Q4_0", format_="gguf", quantization="Q4_0"):
+    return Variant("tiny", format_, quantization, f"hf:Owner/Tiny-GGUF{suffix}")
+
+
+def repo_of(hub):
+    return hub.repos["Owner/Tiny-GGUF"]
+
+
+def at_cdn(hub, path="tiny-Q4_0.gguf"):
+    return f"/Owner/Tiny-GGUF/{repo_of(hub).commit()}/{path}"
+
+
+def test_a_hubs_file_is_delivered_from_one_commit(hub, content):
+    store = Store()
+    installed = store.ensure(from_hub(), NO_LICENCE)
+    assert installed.weights_path.read_bytes() == content
+    assert (installed.id, installed.source) == ("tiny:q4_0", "hf:Owner/Tiny-GGUF:Q4_0")
+    assert installed.revision == repo_of(hub).commit()
+    assert (str(installed.licence), installed.licence.source) == ("apache-2.0 (permissive)", "hub metadata")
+    assert installed.licence.note == "the gguf header says mit (permissive)"
+    assert store.leftovers() == []
+    assert store.find(replace(from_hub(), model="other")).digest == installed.digest
+
+
+def test_parts_are_not_taken_for_another_model_with_the_same_bytes(hub, content):
+    installed = Store().ensure(from_hub(), NO_LICENCE)
+    parts = tuple(VariantFile(f"m-0000{n}-of-00002.gguf", len(content), installed.digest) for n in (1, 2))
+    assert Store().find(replace(from_hub(":other"), files=parts)) is None
+    assert Store().find(replace(from_hub(":other"), files=parts[:1])).digest == installed.digest
+
+
+def test_once_it_is_here_the_hub_is_not_asked(hub, monkeypatch):
+    installed = Store().ensure(from_hub(), NO_LICENCE)
+    asked = len(hub.requests)
+    repo_of(hub).files["tiny-Q4_0.gguf"] = b"GGUF moved on"
+    assert Store().ensure(from_hub(), NO_LICENCE) == installed
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert Store().ensure(from_hub(), NO_LICENCE) == installed
+    assert len(hub.requests) == asked
+
+
+@pytest.mark.parametrize("revision", ["v1", "refs/pr/1", "commit"])
+def test_a_hubs_revision_is_what_is_delivered(hub, content, tmp_path, revision):
+    older = write_gguf(tmp_path / "older.gguf", metadata={"general.architecture": "llama"}).read_bytes()
+    repo = repo_of(hub)
+    repo.branches = {"v1": {"tiny-Q4_0.gguf": older}, "refs/pr/1": {"tiny-Q4_0.gguf": older}}
+    asked = repo.commit("v1") if revision == "commit" else revision
+    pinned = from_hub(f":Q4_0@{asked}")
+    store = Store()
+    assert store.ensure(pinned, NO_LICENCE).weights_path.read_bytes() == older
+    assert store.ensure(from_hub(), NO_LICENCE).weights_path.read_bytes() == content
+    assert store.find(pinned).weights_path.read_bytes() == older
+
+
+def test_the_token_goes_to_the_hub_and_not_to_where_it_sends_one(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    Store().ensure(from_hub(), NO_LICENCE)
+    assert {request.headers.get("authorization") for request in hub.requests} == {f"Bearer {TOKEN}"}
+    assert [request.headers.get("authorization") for request in hub.cdn.requests] == [None]
+
+
+def test_a_hubs_catalog_entry_may_name_the_quantization_alone(hub, content):
+    repo_of(hub).files["tiny-Q8_0.gguf"] = content + bytes(32)
+    assert Store().ensure(from_hub(""), NO_LICENCE).weights_path.read_bytes() == content
+    default = Store().ensure(from_hub("", quantization=None), NO_LICENCE)
+    assert default.files[0].name == "tiny-Q4_0.gguf"
+
+
+def test_what_does_not_pass_the_hubs_digest_is_refused(hub):
+    hub.cdn.fail_always(at_cdn(hub), Fault(flip=100))
+    error = refusal(from_hub())
+    assert error.code == "digest_mismatch"
+    assert "tiny-Q4_0.gguf" in error.message
+
+
+def test_a_small_file_has_to_have_the_digest_that_git_gives_it(hub):
+    repo_of(hub).files = {**SMALL, "model.onnx": b"x"}
+    path = f"/Owner/Tiny-GGUF/resolve/{repo_of(hub).commit()}/genai_config.json"
+    hub.fail_always(path, Fault(body=b"[]", status=200))
+    error = refusal(from_hub("", "onnx-genai", None), keeps="blobs")  # the other files, which are right
+    assert error.code == "digest_mismatch"
+    assert "genai_config.json" in error.message
+    assert not Store().blobs.path(hashlib.sha256(b"[]").hexdigest()).exists()
+
+
+def test_a_hubs_faults_that_pass_are_not_told(hub, content):
+    repo = repo_of(hub)
+    hub.fail("/api/models/Owner/Tiny-GGUF", Fault(status=503))
+    hub.fail(f"/Owner/Tiny-GGUF/resolve/{repo.commit()}/tiny-Q4_0.gguf", Fault(status=500))
+    hub.cdn.fail(at_cdn(hub), Fault(cut=1000, reset=True), Fault(status=403), Fault(cut=2000))
+    assert Store().ensure(from_hub(), NO_LICENCE).weights_path.read_bytes() == content
+
+
+def test_a_branch_that_moves_between_two_attempts_is_no_trouble(hub, content, tmp_path):
+    hub.cdn.fail_always(at_cdn(hub), Fault(cut=100))
+    error = refusal(from_hub(), keeps="partials")
+    assert "kept" in error.fix
+    newer = write_gguf(tmp_path / "newer.gguf", metadata={"general.architecture": "llama"}).read_bytes()
+    repo_of(hub).files["tiny-Q4_0.gguf"] = newer
+    store = Store()
+    assert store.ensure(from_hub(), NO_LICENCE).weights_path.read_bytes() == newer
+    assert [path for path in store.partials.rglob("*") if path.is_file()] == []
+
+
+def test_an_interrupted_download_from_a_hub_goes_on(hub, content):
+    hub.cdn.fail_always(at_cdn(hub), Fault(cut=100))
+    refusal(from_hub(), keeps="partials")
+    arrived = hub.cdn.sent
+    hub.cdn.fail_always(at_cdn(hub), Fault())
+    assert Store().ensure(from_hub(), NO_LICENCE).weights_path.read_bytes() == content
+    assert hub.cdn.sent == len(content) >= arrived > 0
+
+
+def test_a_gated_repository_is_told_with_the_page_where_its_terms_are(hub, monkeypatch, content):
+    repo_of(hub).gated = "manual"
+    for token in (None, TOKEN):
+        if token:
+            monkeypatch.setenv("HF_TOKEN", token)
+        error = refusal(from_hub(), keeps="partials")
+        assert error.code == "gated"
+        assert f"{hub.url}/Owner/Tiny-GGUF" in error.fix
+        assert "HF_TOKEN" in error.fix
+    repo_of(hub).tokens = {TOKEN}
+    assert Store().ensure(from_hub(), NO_LICENCE).weights_path.read_bytes() == content
+
+
+def test_a_quantization_that_the_hub_has_not_is_told_with_those_that_it_has(hub):
+    error = refusal(from_hub(":Q8_0"))
+    assert "Q4_0" in error.fix
+    assert error.code == "no_such_variant"
+
+
+def test_a_hubs_pickles_are_refused(hub):
+    repo_of(hub).files = {"config.json": b"{}", "pytorch_model.bin": b"\x80"}
+    assert "pickle" in refusal(from_hub("", quantization=None)).message
+
+
+def test_a_hubs_path_that_leads_elsewhere_is_refused(hub):
+    repo_of(hub).files["../../evil-Q4_0.gguf"] = b"GGUF"
+    assert refusal(from_hub()).code == "bad_answer"
+
+
+def test_a_hubs_file_that_is_no_model_is_refused(hub):
+    repo_of(hub).files["tiny-Q4_0.gguf"] = b"not a model"
+    assert refusal(from_hub()).code == "bad_model_file"
+
+
+def test_another_file_than_the_promised_one_is_not_fetched_from_a_hub(hub):
+    promised = replace(from_hub(), files=(VariantFile("tiny-Q4_0.gguf", None, SHA256),))
+    error = refusal(promised)
+    assert error.code == "digest_mismatch"
+    assert SHA256 in error.message
+    assert "@commit" in error.fix
+    assert hub.cdn.requests == []
+
+
+def test_the_space_for_all_files_is_checked_before_the_first(hub, monkeypatch):
+    repo_of(hub).files = {**SMALL, "model.onnx": bytes(10_000), "model.onnx.data": bytes(10_000)}
+    # Enough for each of them, and not for both.
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 15_000))
+    assert refusal(from_hub("", "onnx-genai", None)).code == "disk_full"
+    assert hub.cdn.requests == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("hf:a/b:Q4_0", "hf:a/b:Q8_0"),
+        ("hf:a/b-c:x", "hf:a-b/c:x"),
+        ("hf:a/b:x/y", "hf:a/b:x-y"),
+        ("hf:a/b:x@v1", "hf:a/b:x@v2"),
+        ("hf:a/b:x@refs/pr/1", "hf:a/b:x@refs-pr-1"),
+        ("hf:a/b:x@V1", "hf:a/b:x@v1"),
+        (f"hf:a/{'b' * 95}:{'c' * 100}x", f"hf:a/{'b' * 95}:{'c' * 100}y"),
+    ],
+)
+def test_two_names_on_a_hub_never_share_a_place(one, other):
+    store = Store()
+    paths = {str(store._manifest_path(Variant("m", "gguf", None, name))).casefold() for name in (one, other)}
+    assert len(paths) == 2
+
+
+def test_a_hubs_name_is_the_same_in_any_case():
+    store = Store()
+    paths = {store._manifest_path(Variant("m", "gguf", None, name)) for name in ("hf:A/B:Q4_0", "hf:a/b:q4_0")}
+    assert len(paths) == 1
+
+
+# https:
+
+
+@pytest.fixture
+def web(content):
+    with FileServer({"/models/tiny.gguf": content}) as server:
+        yield server
+
+
+def from_web(web, sha256, **changes):
+    name = f"{web.url}/models/tiny.gguf"
+    return replace(web_spec(f"{name}#sha256={sha256}" if sha256 else name).variants[0], **changes)
+
+
+def test_a_file_of_the_web_is_delivered_when_its_digest_is_known(web, content):
+    variant = from_web(web, hashlib.sha256(content).hexdigest())
+    installed = Store().ensure(variant, NO_LICENCE)
+    assert installed.weights_path.read_bytes() == content
+    assert installed.id == "tiny:gguf"
+    assert Store().ensure(variant, NO_LICENCE) == installed
+    # Once it is here, its address is enough.
+    assert Store().find(from_web(web, None)) == installed
+
+
+def test_a_file_of_the_web_is_not_taken_on_trust(web):
+    error = refusal(from_web(web, None))
+    assert "SHA-256" in error.message
+    assert "--sha256" in error.fix
+    assert web.requests == []
+
+
+def test_another_file_than_the_promised_one_is_refused(web):
+    assert refusal(from_web(web, SHA256)).code == "digest_mismatch"
 
 
 # pypi: with the real pip, and a folder of wheels in the place of the index.

@@ -67,7 +67,7 @@ def test_help_needs_no_heavy_import() -> None:
     import subprocess
     import sys
 
-    heavy = ("numpy", "pydantic", "rich", "psutil", "regex", "xllamacpp")
+    heavy = ("numpy", "pydantic", "rich", "psutil", "regex", "xllamacpp", "huggingface_hub", "httpx2")
     code = f"import sys, audition.cli.main as m; print([x for x in {heavy!r} if x in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from audition import doctor
 from audition.cli.doctor import doctor as command
+from audition.engines import registry
 from audition.engines.endpoint.identify import Identity
 from audition.errors import AuditionError
 
@@ -82,14 +83,14 @@ def test_an_engine_of_ours_that_is_not_installed_comes_with_its_command(
         raise error
 
     monkeypatch.setattr(doctor, "probe", fail)
-    monkeypatch.setattr(doctor, "_is_installed", lambda _: False)
+    monkeypatch.setattr(registry, "_is_installed", lambda _: False)
     about = found()
     (llamacpp,) = about["engines"]
     assert (llamacpp["status"], llamacpp["message"]) == ("not installed", "xllamacpp missing")
     assert llamacpp["fix"].endswith("-m pip install 'audition[llamacpp]'")
     assert llamacpp["formats"] == ["gguf"]
     assert not about["ok"], "nothing can run"
-    monkeypatch.setattr(doctor, "_is_installed", lambda _: True)
+    monkeypatch.setattr(registry, "_is_installed", lambda _: True)
     (llamacpp,) = found()["engines"]
     assert llamacpp["status"] == "broken"
     assert "--force-reinstall" in llamacpp["fix"]

@@ -6,15 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from audition.api.pins import goes_by_lock
 from audition.engines.reference import engine_name, reference_to
 from audition.engines.registry import formats_of
-from audition.errors import UsageError
-from audition.models.catalog import Catalog, adhoc_spec, aliases_in
+from audition.errors import AuditionError, UsageError
+from audition.models.catalog import Catalog, adhoc_spec, aliases_in, web_spec
+from audition.models.hub_name import is_hub_name
 from audition.models.spec import ANY, Licence, ModelSpec, Variant
+from audition.models.web_name import is_web_name
 from audition.paths import expanded
 from audition.store.blobs import Progress, no_progress
 from audition.store.foundry.catalog import catalog_spec, is_catalog_name
+from audition.store.hub.spec import hub_spec
 from audition.store.known import known_models
+from audition.store.lock import explained
 from audition.store.own import own_weights
 from audition.store.store import Installed, Store
 
@@ -22,18 +27,28 @@ Engines = Sequence[str | type] | Mapping[str, str | type]
 """Engines by name, adapters by their class or its place."""
 
 
+@goes_by_lock
 def find_model(name: str, catalog: Catalog | None = None) -> tuple[ModelSpec, Variant]:
     """Return the entry and the variant that a name stands for.
 
-    It is an alias, `alias:quant`, a file's or folder's path, or `foundry:name` for what Foundry Local's catalog lists.
+    It is an alias, `alias:quant`, a file's or folder's path, `foundry:name` for what Foundry Local's catalog lists,
+    `hf:owner/repo[:QUANT][@revision]` for a repository on Hugging Face, which is asked only for what is not here, or
+    `https://host/model.gguf#sha256=HEX`.
 
     Raises:
         UsageError: Nothing has that name; the nearest ones are given.
+        AuditionError: It is elsewhere, and cannot be asked for there.
     """
     if is_catalog_name(name):
         spec = catalog_spec(name)
         return spec, spec.variants[0]
+    if is_web_name(name):
+        spec = web_spec(name)
+        return spec, spec.variants[0]
     catalog = known_models(Store()) if catalog is None else catalog
+    if is_hub_name(name):
+        spec = hub_spec(name, Store(), catalog)
+        return spec, spec.variants[0]
     looks_like_a_path = name.lower().endswith(".gguf") or "/" in name or "\\" in name
     if name not in catalog and (looks_like_a_path or Path(name).exists()):
         path = expanded(name)
@@ -88,14 +103,15 @@ def _for_engine(
     store: Store, spec: ModelSpec, variant: Variant, name: str, engine: str, formats: tuple[str, ...] | None
 ) -> tuple[ModelSpec, Variant]:
     """Return the entry for one engine, and the variant that it is to run."""
-    candidates = (variant,) if ":" in name else spec.variants
+    one = ":" in name.removeprefix("hf:")
+    candidates = (variant,) if one else spec.variants
     able = [each for each in candidates if formats is None or each.format in (ANY, *formats)]
     if not able:
         runs, called = " and ".join(formats or ()), engine_name(engine)
         convertible = any(each.format in ("gguf", "safetensors") for each in spec.variants)
         can_convert = convertible and "onnx-genai" in (formats or ())
         raise UsageError(
-            f"{variant.id if ':' in name else spec.alias} has no variant that {called} can run (it runs {runs})",
+            f"{variant.id if one else spec.alias} has no variant that {called} can run (it runs {runs})",
             fix=f"audition model import {name} --to onnx-genai" if can_convert else f"leave {called} out of --engines",
             code="no_such_variant",
         )
@@ -113,7 +129,14 @@ def install(
     """
     if variant.format == ANY:
         return own_weights(variant, spec.licence, progress)
-    return (store or Store()).ensure(variant, spec.licence, progress)
+    store = store or Store()
+    try:
+        return store.ensure(variant, spec.licence, progress)
+    except AuditionError as error:
+        told = explained(error, variant, store)
+        if told is error:
+            raise
+        raise told from error
 
 
 def import_model(

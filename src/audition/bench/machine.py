@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import audition
 from audition.bench.host.limits import CONTROL_GROUP, available_memory, cores_quota, memory_limit, usable_cores
 from audition.bench.host.processor import cpu_name
+from audition.models.fit import Memory
 
 __all__ = [
     "CONTROL_GROUP",
@@ -17,11 +18,23 @@ __all__ = [
     "cores_quota",
     "cpu_name",
     "describe_machine",
+    "machine_memory",
     "memory_limit",
     "usable_cores",
 ]
 
 _T = TypeVar("_T")
+
+
+def machine_memory() -> Memory:
+    """Return how much memory a model could have here: the machine's, or the container's where that is less."""
+    import psutil
+
+    from audition.bench.host import gpu
+
+    gpu_total, gpu_free = _fact(gpu.largest_free) or (None, None)
+    total = memory_limit() or int(psutil.virtual_memory().total)
+    return Memory(total, available_memory(), gpu_total, gpu_free)
 
 
 def describe_machine() -> dict[str, Any]:

@@ -25,6 +25,7 @@ from audition.errors import AuditionError
 _NONE_OF_IT, _MOST_OF_IT = 0.05, 0.5
 # A server is timed in this very process: its memory is read seldom enough not to be in the way.
 _SERVER_INTERVAL_S = 0.1
+_MOST_NAMED = 3
 _KEEPS = "a server keeps its model"
 
 
@@ -227,11 +228,15 @@ def need_memory(targets: Iterable[Target], free: int) -> None:
     targets = list(targets)
     needed = sum(target.memory_estimate_bytes or 0 for target in targets)
     if needed > free:
+        from audition.bench.targets import smaller_variants
+
+        fitting = smaller_variants(targets[0], free) if len(targets) == 1 else []
+        would = f" ({', '.join(fitting[:_MOST_NAMED])} would fit)" if fitting else ""
         names = " and ".join(target.variant for target in targets)
         verb = "needs" if len(targets) == 1 else "together need"
         raise AuditionError(
             f"{names} {verb} about {needed / 1e6:,.0f} MB of memory, and {free / 1e6:,.0f} MB are free",
-            fix="close other programs, or choose a smaller variant or a smaller --context",
+            fix=f"close other programs, or choose a smaller variant{would} or a smaller --context",
             code="insufficient_memory",
         )
 

@@ -9,16 +9,15 @@ from audition.bench.plan import SERVER, Target, target_id
 from audition.engines.endpoint.identify import Identity, count
 from audition.engines.reference import Reference
 from audition.engines.server import ENGINE
+from audition.errors import AuditionError
+from audition.models.fit import DEFAULT_CONTEXT, Need, memory_needed, smaller
 from audition.models.gguf import read_gguf_header
-from audition.models.header import ModelHeader
 from audition.models.spec import ANY, ModelSpec, Variant
-from audition.store.store import Installed
+from audition.store.known import known_models
+from audition.store.store import Installed, Store
 
-DEFAULT_CONTEXT = 4096
 OPEN_LOOP_PARALLEL = 4
 """Requests that an engine of ours answers at once where they come as they please; llama-server's own default."""
-# llama.cpp's compute buffers and the process itself, measured at 60 to 110 MB on the small models.
-WORKING_MEMORY_BYTES = 128 * 2**20
 
 
 def make_target(
@@ -54,6 +53,16 @@ def make_target(
     reference = Reference.parse(engine)
     name = engine if reference is None else reference.name
     own = variant.format == ANY
+    need = memory_needed(
+        header,
+        installed.disk_bytes if installed.files else None,
+        format=variant.format,
+        engine=name,
+        context=settings["context"],
+        parallel=parallel,
+        parameters=spec.parameters,
+        quantization=variant.quantization,
+    )
     return Target(
         id=target_id(variant.id, name, device, settings, default),
         model=spec.alias,
@@ -69,7 +78,7 @@ def make_target(
         disk_bytes=installed.disk_bytes if installed.files else None,
         has_chat_template=None if own else header.has_chat_template,
         instruct=spec.instruct,
-        memory_estimate_bytes=estimate_memory(installed.disk_bytes, header, settings["context"] * parallel),
+        memory_estimate_bytes=None if need is None or need.is_lower_bound else need.total,
         active_bytes=header.token_bytes,
         adapter=None if reference is None else str(reference),
         weights=str(installed.weights_path) if own and installed.files else None,
@@ -106,7 +115,33 @@ def make_server_target(settings: dict[str, Any], entry: dict[str, Any], identity
     )
 
 
-def estimate_memory(weights_bytes: int, header: ModelHeader, context: int) -> int | None:
-    """Return the bytes a load will need: weights + KV cache + working memory; None when the header lacks the facts."""
-    kv = header.kv_cache_bytes(context)
-    return None if kv is None else weights_bytes + kv + WORKING_MEMORY_BYTES
+def smaller_variants(target: Target, free: int) -> list[str]:
+    """Return the names of the model's other variants that the same engine could load into `free` bytes, the best first.
+
+    Those of the built-in catalog, the person's own, and the store are looked at. The cache of all of them is the
+    target's: a quantization changes the weights alone.
+    """
+    try:
+        store = Store()
+        spec = known_models(store).get(target.model)
+        installed = next((entry for entry in store.recorded() if entry.digest == target.digest), None)
+    except AuditionError:  # a catalog that is damaged is reported where it is asked for
+        return []
+    if spec is None or installed is None:
+        return []
+    header = installed.header
+
+    def need_of(variant: Variant) -> Need | None:
+        return memory_needed(
+            header,
+            variant.size,
+            format=variant.format,
+            engine=target.engine,
+            context=target.settings.get("context", DEFAULT_CONTEXT),
+            parallel=target.settings.get("parallel", 1),
+            parameters=spec.parameters,
+            quantization=variant.quantization,
+        )
+
+    others = [each for each in spec.variants if each.id != target.variant and each.format == target.format]
+    return [each.id for each in smaller([each for each in others if each.size is not None], need_of, free)]

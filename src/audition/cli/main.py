@@ -21,8 +21,8 @@ _VERBS = {
     "report": ("audition.cli.report:report", "Show a run, and write its report files again."),
     "compare": ("audition.cli.compare:compare", "Compare two runs, as a gate for CI too."),
     "run": ("audition.cli.run:run", "Chat with a model, or answer one prompt."),
-    "model": ("audition.cli.model:model", "List, download, import, verify and remove models."),
-    "cache": ("audition.cli.cache:cache", "Show what is kept on this disk, and where."),
+    "model": ("audition.cli.model:model", "List, find, download, import, verify and remove models."),
+    "cache": ("audition.cli.cache:cache", "Show what is kept on this disk, and where; remove leftovers."),
     "doctor": ("audition.cli.doctor:doctor", "Check engines, machine and store, or a model's files."),
     "mock": ("audition.cli.mock:mock", "Serve programmed delays, failures and lies, to test a benchmark client with."),
 }

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 _PLAIN_INTERVAL_S = 5.0
 
 
-def stdout() -> Console:
-    """Return the console for results. Text of models never becomes markup."""
+def stdout(*, wide: bool = False) -> Console:
+    """Return the console for results. Text of models never becomes markup.
+
+    Args:
+        wide: Whether lines in a pipe may be as long as they like, for tables that a program cuts to size.
+    """
     from rich.console import Console
 
     # A pipe has no width of its own; a table must not be squeezed into 80 columns for it.
-    width = None if sys.stdout.isatty() else 160
+    width = None if sys.stdout.isatty() else 10_000 if wide else 160
     return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
@@ -82,6 +86,17 @@ def download_progress() -> Iterator[Progress]:
             bars.update(tasks[what], completed=done, total=total)
 
         yield show
+
+
+@contextmanager
+def working(what: str) -> Iterator[Progress]:
+    """Show on a terminal that something is under way, and how much of it is done; say nothing elsewhere."""
+    console = stderr()
+    if not console.is_terminal:
+        yield lambda part, done, total: None
+        return
+    with console.status(what) as status:
+        yield lambda part, done, total: status.update(f"{what}: {part}, {done} of {total}")
 
 
 class _PlainProgress:

@@ -76,9 +76,11 @@ def _ready(name: str, context: int | None) -> tuple[str, Path | None, dict[str, 
     from audition.bench.subject import need_memory
     from audition.bench.targets import make_target
     from audition.cli import output
+    from audition.cli.lock import say_lock
     from audition.engines.registry import engine_for
     from audition.paths import home
 
+    say_lock([name])
     spec, variant = api.find_model(name)
     with output.download_progress() as progress:
         installed = api.install(spec, variant, progress=progress)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from audition import api
 from audition.bench.plan import Level
 from audition.cli import output
+from audition.cli.lock import say_lock
 from audition.models.spec import LicenceClass
 from audition.quality.score import self_test
 
@@ -34,6 +35,7 @@ def start(
     """Download what is missing, measure, and show the result."""
     progress = output.RunProgress()
     output.say_problems(self_test(suite))
+    say_lock(models)
     started: list[RunDir] = []
 
     def on_start(run: RunDir) -> None:

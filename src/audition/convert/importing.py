@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from audition.convert import onnx
@@ -16,8 +17,10 @@ from audition.models.catalog import alias_of, check_alias
 from audition.models.folder import GGUF, ONNX, SAFETENSORS, format_of, open_folder
 from audition.models.folder_check import check_folder, refuse_bad
 from audition.models.folder_header import read_header
+from audition.models.gguf_split import split_names
 from audition.models.header import ModelHeader
-from audition.models.spec import Licence, LicenceClass, Variant
+from audition.models.spec import Licence, LicenceClass, Variant, VariantFile
+from audition.store import elsewhere
 from audition.store.blobs import Progress, StoredFile, no_progress, read_chunks
 from audition.store.folders import folder_digest
 from audition.store.known import known_models
@@ -27,7 +30,12 @@ CONVERTIBLE = (GGUF, SAFETENSORS)
 
 
 def import_path(
-    store: Store, path: Path, *, name: str | None = None, licence: Licence, progress: Progress = no_progress
+    store: Store,
+    path: Path,
+    *,
+    name: str | None = None,
+    licence: Licence,
+    progress: Progress = no_progress,
 ) -> Installed:
     """Take a `.gguf` file or a model's folder into the store as it is.
 
@@ -47,6 +55,50 @@ def import_path(
     variant = _variant(store, alias, chosen, format_, header.quantization)
     provenance = {"imported_from": str(path.absolute())}
     return store.add(variant, path, licence, progress, provenance=provenance)
+
+
+def link_original(
+    store: Store,
+    original: elsewhere.Original,
+    *,
+    name: str | None = None,
+    licence: Licence,
+    progress: Progress = no_progress,
+) -> Installed:
+    """Make a `.gguf` file or a model's folder a variant where it lies: it is hashed and checked, and not copied.
+
+    Args:
+        store: The store.
+        original: The file or folder, and what another tool says of it.
+        name: What it shall be called; None takes the original's own name.
+        licence: Its terms; where unknown, what the tool or its own files say.
+        progress: Told of the hashing.
+
+    Raises:
+        UsageError: The name is taken, or the disk allows no links.
+        AuditionError: It is no model that could be loaded, or not what the tool promised.
+    """
+    path = original.path
+    if original.file_name is None:
+        format_, header = _look_at(path)
+    else:  # its own name does not tell what it is
+        format_, header = GGUF, read_header(path, GGUF)
+    alias, chosen = _named(name, original.alias)
+    tool = original.provenance.get("tool")
+    variant = _variant(store, alias, chosen, format_, header.quantization, tool)
+    if original.file_name is not None:
+        variant = replace(variant, files=(VariantFile(original.file_name),))
+    if licence.cls is LicenceClass.UNKNOWN and licence.id is None and original.licence and not header.licence:
+        licence = original.licence
+    return store.add(
+        variant,
+        path,
+        licence,
+        progress,
+        provenance=dict(original.provenance),
+        link=True,
+        promised=original.promised,
+    )
 
 
 def import_onnx(
@@ -76,6 +128,12 @@ def import_onnx(
         raise UsageError(
             f"{original.id} is in the format {original.format}, which cannot be converted",
             fix="convert from a .gguf file or a Hugging Face folder",
+        )
+    files = len(split_names(original.path.name)) if original.format == GGUF else 1
+    if files > 1:
+        raise UsageError(
+            f"{original.id} is in {files} files, and only a model in one file can be converted",
+            fix="join them first, with llama.cpp's llama-gguf-split --merge FIRST-PART.gguf WHOLE.gguf",
         )
     alias, chosen = _named(name, original.id.partition(":")[0])
     variant = Variant(alias, ONNX, precision.upper(), f"import:{alias}:{chosen or precision}", name=chosen)
@@ -108,8 +166,7 @@ def original_at(path: Path, licence: Licence, progress: Progress = no_progress) 
         AuditionError: It is no model that could be loaded.
     """
     format_, header = _look_at(path)
-    if licence.cls is LicenceClass.UNKNOWN and header.licence:
-        licence = Licence.named(header.licence, source="gguf header" if format_ == GGUF else "model card")
+    licence = licence.beside(header.stated_licence)
     if format_ == GGUF:
         digest = _sha256(path, progress)
     else:
@@ -156,16 +213,26 @@ def _named(name: str | None, default: str) -> tuple[str, str | None]:
     return check_alias(alias), check_alias(chosen).lower() if chosen else None
 
 
-def _variant(store: Store, alias: str, chosen: str | None, format_: str, quantization: str | None) -> Variant:
-    """Return what the import will be; where another format has that quantization already, both are in its name."""
+def _variant(
+    store: Store, alias: str, chosen: str | None, format_: str, quantization: str | None, tool: str | None = None
+) -> Variant:
+    """Return what the import will be; where another format has that quantization already, both are in its name.
+
+    Of another tool's model the tool is in it where the catalog has one of that name.
+    """
     usual = (quantization or format_).lower()
     names = [chosen] if chosen else [usual, f"{usual}-{format_}"]
+    if tool and not chosen:
+        names.append(f"{usual}-{tool}")
     variants = [
         Variant(alias, format_, quantization, f"import:{alias}:{each}", name=None if each == usual else each)
         for each in names
     ]
-    formats = {other.id: other.format for spec in known_models(store).values() for other in spec.variants}
+    known = {other.id: other for spec in known_models(store).values() for other in spec.variants}
+    formats = {name: other.format for name, other in known.items()}
     variant = next((each for each in variants if formats.get(each.id, format_) == format_), variants[-1])
+    if tool and variant.id in known and known[variant.id].source != variant.source:
+        variant = variants[-1]
     _refuse_taken(store, variant)
     return variant
 

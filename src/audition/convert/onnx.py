@@ -119,7 +119,7 @@ def convert(original: Original, precision: str, work: Path, log: Path, progress:
     """
     header, is_gguf = original.header, original.format == GGUF
     unpacked = _UNPACKED_BYTES if is_gguf else 0.0
-    need_space(work, int((header.parameters or header.tensor_bytes) * (_BYTES[precision] + unpacked)))
+    need_space(work, int((header.parameters or header.tensor_bytes or 0) * (_BYTES[precision] + unpacked)))
     (work / "source").mkdir()
     name = "model.gguf" if is_gguf else None
     # Only the files that belong to the model: what else lies in a person's folder is not for the tools to see.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import EntryPoint, entry_points
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points, requires
 from pathlib import Path
 
 from audition.engines.reference import Reference, engine_name
@@ -15,6 +16,43 @@ GROUP = "audition.engines.v1"
 
 # Which engine runs a format when nobody names one.
 _DEFAULT = {"gguf": "llamacpp", "onnx-genai": "ortgenai", "openvino": "openvino", "safetensors": "transformers"}
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """An engine of ours, and whether it could run here.
+
+    Attributes:
+        name: The engine's name.
+        formats: What it can load.
+        missing: The packages that it needs and that are not installed.
+    """
+
+    name: str
+    formats: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def runners() -> list[Runner]:
+    """Return the engines of ours, those of missing packages too; each format's default engine before others.
+
+    No process is started and no engine's package is imported. Adapters of others are not among them: what they can
+    load takes a process each to ask.
+    """
+    ours = [point.name for point in entry_points(group=GROUP) if _is_ours(point)]
+    order = sorted(ours, key=lambda name: (name not in _DEFAULT.values(), name))
+    return [Runner(name, formats, tuple(missing_packages(name))) for name in order if (formats := _formats(name))]
+
+
+def missing_packages(engine: str) -> list[str]:
+    """Return the packages of the extra that has the engine's name which are not installed."""
+    extra = re.compile(rf"extra\s*==\s*['\"]{re.escape(engine)}['\"]")
+    try:
+        needed = [line for line in requires("audition") or () if extra.search(line)]
+    except PackageNotFoundError:
+        return []
+    names = [match[0] for line in needed if (match := re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line))]
+    return [name for name in names if not _is_installed(name)]
 
 
 def engine_names() -> list[str]:
@@ -75,6 +113,14 @@ def formats_of(name: str) -> tuple[str, ...] | None:
 def probe_log(name: str) -> Path:
     """Return where an engine's process prints while it is asked about itself."""
     return home() / "logs" / f"probe-{re.sub(r'[^A-Za-z0-9._-]+', '-', engine_name(name))[:80]}.log"
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _is_ours(point: EntryPoint) -> bool:

@@ -17,20 +17,32 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, mo
 from audition.errors import UsageError, nearest
 from audition.jsonfile import parse_json, read_json, validate
 from audition.models.folder import GGUF, format_of
+from audition.models.gguf_split import whole_name
+from audition.models.hub_name import is_hub_name, parse_hub_name
 from audition.models.spec import ANY, OWN, Licence, LicenceClass, ModelSpec, Variant, VariantFile
+from audition.models.web_name import is_web_name, parse_web_name
 from audition.paths import expanded, user_models_file
 
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SOURCE = re.compile(
-    r"pypi:[A-Za-z0-9._-]+==[A-Za-z0-9._+!-]+|file:.+|hf:[^/\s]+/\S+|foundry:[A-Za-z0-9][A-Za-z0-9._-]{0,99}:\d{1,9}",
+    r"pypi:[A-Za-z0-9._-]+==[A-Za-z0-9._+!-]+|file:.+|foundry:[A-Za-z0-9][A-Za-z0-9._-]{0,99}:\d{1,9}",
     re.DOTALL,
+)
+_SOURCES = (
+    "`pypi:package==version`, `file:path`, `hf:owner/repo:QUANT`, `https://host/model.gguf`, `foundry:name:version`"
 )
 
 
 def _known_source(source: str) -> str:
-    if not _SOURCE.fullmatch(source):
-        known = "pypi:package==version, file:path, hf:owner/repo or foundry:name:version"
-        raise ValueError(f'"{source}" is no source: write {known}')
+    try:
+        if is_hub_name(source):
+            parse_hub_name(source)
+        elif is_web_name(source):
+            parse_web_name(source)
+        elif not _SOURCE.fullmatch(source):
+            raise ValueError(f'"{source}" is no source: write {_SOURCES.replace("`", "")}')
+    except UsageError as error:
+        raise ValueError(f"{error.message}: {error.fix}") from error
     return source
 
 
@@ -39,7 +51,7 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$")]
 Source = Annotated[
     str,
     AfterValidator(_known_source),
-    Field(description="`pypi:package==version`, `file:path`, `hf:owner/repo`, `foundry:name:version`"),
+    Field(description=_SOURCES),
 ]
 Format = Literal["gguf", "onnx-genai", "safetensors", "openvino"]
 Count = Annotated[int, Field(gt=0, lt=2**63)]
@@ -101,6 +113,9 @@ class ModelEntry(BaseModel):
             raise ValueError("give either source or weights, not both")
         if self.sha256 and self.format != GGUF:
             raise ValueError("sha256 is of one file, and this format is a folder of them")
+        artifacts = [(self.source, self.format), *((each.source, each.format) for each in self.variants)]
+        if any(source and is_web_name(source) and format_ != GGUF for source, format_ in artifacts):
+            raise ValueError("an https: source is one .gguf file, and this format is a folder of files")
         names = [(variant.quantization or variant.format).lower() for variant in self.variants]
         if len(set(names)) < len(names):
             raise ValueError("two variants have the same quantization, so no name could tell them apart")
@@ -184,6 +199,20 @@ def aliases_in(path: Path) -> list[str]:
     return aliases
 
 
+def web_spec(name: str) -> ModelSpec:
+    """Return an entry for a model's file that a person named by its address.
+
+    Raises:
+        UsageError: It is no address that could be taken.
+    """
+    web = parse_web_name(name)
+    alias = alias_of_name(web.file.name.rpartition(".")[0])
+    variant = Variant(alias, GGUF, None, web.url, (web.file,))
+    return ModelSpec(
+        alias=alias, licence=Licence.named(None, source="models.json"), variants=(variant,), origin=web.url
+    )
+
+
 def adhoc_spec(path: Path) -> ModelSpec:
     """Return an entry for a model's file or folder that a person named by its path."""
     alias = alias_of(path)
@@ -198,7 +227,11 @@ def adhoc_spec(path: Path) -> ModelSpec:
 
 def alias_of(path: Path) -> str:
     """Return the name that a model's file or folder gets when nobody gives it one."""
-    name = path.name if path.is_dir() else path.stem
+    return alias_of_name(path.name if path.is_dir() else Path(whole_name(path.name)).stem)
+
+
+def alias_of_name(name: str) -> str:
+    """Return a model's name made from any text: letters, digits, dots, dashes and underscores, in lower case."""
     return (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._").lower() or "model")[:100]
 
 
@@ -260,10 +293,8 @@ def _spec(alias: str, fields: dict[str, Any], origin: str, licensor: str | None)
     if not entry.source and not entry.variants and not entry.engine:
         raise UsageError(f'{origin}: "{alias}" has no source', fix='add "source": "file:path/to/model.gguf"')
     if entry.source:
-        file = _single_file(entry)
-        variants: tuple[Variant, ...] = (
-            Variant(alias, entry.format, entry.quantization, entry.source, file, entry.size_mb),
-        )
+        source, file = _single_file(entry.source, entry.format, entry.sha256)
+        variants: tuple[Variant, ...] = (Variant(alias, entry.format, entry.quantization, source, file, entry.size_mb),)
     elif not entry.variants:
         variants = (Variant(alias, ANY, entry.quantization, f"{OWN}:{entry.weights or ''}", (), entry.size_mb),)
     else:
@@ -272,8 +303,8 @@ def _spec(alias: str, fields: dict[str, Any], origin: str, licensor: str | None)
                 alias,
                 v.format,
                 v.quantization,
-                v.source,
-                tuple(VariantFile(f.name, f.size, f.sha256, tuple(f.parts)) for f in v.files),
+                v.source.partition("#")[0] if is_web_name(v.source) else v.source,
+                tuple(VariantFile(f.name, f.size, f.sha256, tuple(f.parts)) for f in v.files) or _web_file(v.source),
                 entry.size_mb if v.size_mb is None and len(entry.variants) == 1 else v.size_mb,
             )
             for v in entry.variants
@@ -293,8 +324,15 @@ def _spec(alias: str, fields: dict[str, Any], origin: str, licensor: str | None)
     )
 
 
-def _single_file(entry: ModelEntry) -> tuple[VariantFile, ...]:
-    """Return the one file of a `file:` source that is no folder; other sources name their files themselves."""
-    if entry.format == GGUF and entry.source and entry.source.startswith("file:"):
-        return (VariantFile(Path(entry.source.removeprefix("file:")).name, None, entry.sha256),)
-    return ()
+def _single_file(source: str, format_: str, sha256: str | None) -> tuple[str, tuple[VariantFile, ...]]:
+    """Return a source and its one file, where it is a `file:` that is no folder, or an address."""
+    if is_web_name(source):
+        web = parse_web_name(source, sha256)
+        return web.url, (web.file,)
+    if format_ == GGUF and source.startswith("file:"):
+        return source, (VariantFile(Path(source.removeprefix("file:")).name, None, sha256),)
+    return source, ()
+
+
+def _web_file(source: str) -> tuple[VariantFile, ...]:
+    return (parse_web_name(source).file,) if is_web_name(source) else ()

@@ -94,14 +94,28 @@ def open_folder(path: Path, format_: str) -> Folder:
     weights = _weights(path, format_, plain, graphs)
     files = []
     for name in sorted(plain):
-        lower = name.lower()
-        if name in weights or lower.endswith(_TEXTS) or lower in _PAPERS:
+        if name in weights or is_text(name) or is_paper(name):
             files.append(name)
-        elif lower.endswith(_PICKLES):
+        elif is_pickle(name):
             left_out[name] = "may be a pickle, which can run code"
-        elif lower.endswith(_PROGRAMS):
+        elif name.lower().endswith(_PROGRAMS):
             left_out[name] = "is a program"
     return Folder(path, format_, tuple(files), left_out, graphs)
+
+
+def is_text(name: str) -> bool:
+    """Return whether a file of this name is a configuration, a template or a tokenizer."""
+    return name.lower().endswith(_TEXTS)
+
+
+def is_paper(name: str) -> bool:
+    """Return whether a file of this name says what a model's terms are."""
+    return name.lower() in _PAPERS
+
+
+def is_pickle(name: str) -> bool:
+    """Return whether a file of this name may be a pickle."""
+    return name.lower().endswith(_PICKLES)
 
 
 def _regular(path: Path, entries: list[os.DirEntry[str]]) -> tuple[list[str], dict[str, str]]:

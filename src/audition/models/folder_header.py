@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from audition.models.card import card_licence
 from audition.models.folder import (
     GGUF,
     ONNX,
@@ -23,7 +24,6 @@ from audition.models.header import KvFacts, ModelHeader
 from audition.models.safetensors import read_tensors
 from audition.text import one_line
 
-_MAX_CARD_BYTES = 4096
 _LENGTHS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 
 
@@ -91,6 +91,7 @@ def _safetensors_header(folder: Folder) -> ModelHeader:
         quantization=_stated_quantization(config) or tensors.quantization,
         context_length=_first_count(config, *_LENGTHS),
         kv=_hf_kv(config, width),
+        feed_forward_length=_first_count(config, "intermediate_size"),
         tokens=config,
         tensor_bytes=total,
         token_bytes=None if has_experts or not total else total - tensors.lookup_bytes,
@@ -109,6 +110,7 @@ def _openvino_header(folder: Folder) -> ModelHeader:
         quantization=dtype.upper() if dtype and re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", dtype) else None,
         context_length=_first_count(config, *_LENGTHS),
         kv=_hf_kv(config, 2.0),
+        feed_forward_length=_first_count(config, "intermediate_size"),
         tokens=config,
         tensor_bytes=weights.stat().st_size if weights.is_file() else 0,
         # Whether its embedding table is only looked up stands somewhere in the graph.
@@ -127,13 +129,14 @@ def _header(  # noqa: PLR0913 - the facts that differ by format
     tensor_bytes: int,
     token_bytes: int | None,
     parameters: int | None = None,
+    feed_forward_length: int | None = None,
 ) -> ModelHeader:
-    template = chat_template(folder.path)
+    template, licence = chat_template(folder.path), card_licence(folder.path)
     return ModelHeader(
         version=None,
         architecture=architecture,
         name=None,
-        licence=card_licence(folder.path),
+        licence=licence.id,
         parameters=parameters,
         quantization=quantization,
         context_length=context_length,
@@ -146,19 +149,9 @@ def _header(  # noqa: PLR0913 - the facts that differ by format
         tensor_bytes=tensor_bytes,
         data_offset=None,
         token_bytes=token_bytes,
+        licence_link=licence.link,
+        feed_forward_length=feed_forward_length,
     )
-
-
-def card_licence(path: Path) -> str | None:
-    """Return the licence in the head of a model card (`README.md`), as its publisher wrote it."""
-    try:
-        with (path / "README.md").open("rb") as stream:
-            head = stream.read(_MAX_CARD_BYTES).decode(errors="replace")
-    except OSError:
-        return None
-    match = re.search(r"^license:[ \t]*[\"']?([A-Za-z0-9][A-Za-z0-9.+-]{0,60})[\"']?[ \t]*$", head, re.MULTILINE)
-    is_card = head.startswith("---") and match is not None and "\n---" in head[match.end() :]
-    return match[1] if match is not None and is_card else None
 
 
 def _hf_config(path: Path) -> dict[str, Any]:

@@ -11,184 +11,32 @@ import math
 import struct
 from collections import Counter
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-from audition.models.header import ModelFileError
+from audition.models.gguf_source import GgufError, Source
+from audition.models.gguf_types import TENSOR_TYPES
 from audition.text import one_line
 
-MAX_HEADER_BYTES = 64 * 2**20
-"""The largest headers in use (262,144 tokens and 514,906 merges: Gemma 4) have about 20 MB."""
-
-# One step is one string of a list walked: 70 to 100 ns, so that all steps take less than 100 ms. Unlike a
-# deadline, this bound gives the same answer on a busy machine. Gemma 4 takes 800,000 steps.
-_MAX_STEPS = 900_000
 _STEPS_PER_PAIR = 25
 _STEPS_PER_TENSOR = 25
-
-_MAX_NAME_BYTES = 65_535  # of one key or tensor name, by the specification
-_MAX_NAMES_BYTES = 4 * 2**20  # of all of them: they stay in memory to find duplicates
 _MAX_STRING_BYTES = 16 * 2**20
 _MAX_LAYERS = 4096
 _MAX_ALIGNMENT = 2**20
 _MAX_DIMENSIONS = 4
-_WINDOW = 64 * 2**10
 
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 _COUNTS = struct.Struct("<QQ")
 _ARRAY_HEAD = struct.Struct("<IQ")
 _TENSOR_TAILS = [struct.Struct(f"<{rank}QIQ") for rank in range(_MAX_DIMENSIONS + 1)]  # shape, type, offset
+_BOOL = 7
 _STRING = 8
 _ARRAY = 9
 _INTEGERS = {
     code: struct.Struct(f"<{letter}")
     for code, letter in {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 10: "Q", 11: "q"}.items()
 }
-_WIDTHS = {code: layout.size for code, layout in _INTEGERS.items()} | {6: 4, 7: 1, 12: 8}  # f32, bool, f64
-
-# Name, elements per block and bytes per block, from llama.cpp's ggml_type_name, ggml_blck_size and
-# ggml_type_size. The numbers left out are types that it has removed.
-# fmt: off
-TENSOR_TYPES: dict[int, tuple[str, int, int]] = {
-    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
-    6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 36),
-    10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176),
-    14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292), 16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74),
-    18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50), 20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110),
-    22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136), 24: ("I8", 1, 1), 25: ("I16", 1, 2),
-    26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8), 29: ("IQ1_M", 256, 56),
-    30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
-    40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18), 42: ("Q2_0", 64, 18),
-}
-
-# llama_ftype in its order from 0, without the prefixes ALL_ and MOSTLY_.
-FILE_TYPES = (
-    "F32", "F16", "Q4_0", "Q4_1", "Q4_1_SOME_F16", "Q4_2", "Q4_3", "Q8_0", "Q5_0", "Q5_1",
-    "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "IQ2_XXS",
-    "IQ2_XS", "Q2_K_S", "IQ3_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ3_M", "IQ2_S", "IQ2_M",
-    "IQ4_XS", "IQ1_M", "BF16", "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0", "TQ2_0", "MXFP4_MOE", "NVFP4",
-    "Q1_0", "Q2_0",
-)
-# fmt: on
-
-
-class GgufError(ModelFileError):
-    """A GGUF file cannot be read, or is not what it has to be."""
-
-
-class Source:
-    """The beginning of a file, read one window at a time.
-
-    Not memory-mapped: when another process truncates a mapped file, the next access kills this process.
-
-    Args:
-        stream: The file, open for reading.
-        size: Its bytes.
-        name: What errors call it.
-    """
-
-    def __init__(self, stream: BinaryIO, size: int, name: str) -> None:
-        self.position = 0
-        self.size = size
-        self.name = name
-        self._stream = stream
-        self._window = b""
-        self._window_start = 0
-        self._steps_left = _MAX_STEPS
-        self._names_left = _MAX_NAMES_BYTES
-
-    def damaged(self, reason: str) -> GgufError:
-        """Return the error for bytes that contradict the format or themselves."""
-        return GgufError(f"{self.name} is damaged: {reason}", fix="download it again")
-
-    def excessive(self, claim: str) -> GgufError:
-        """Return the error for a header that would cost more than any known model's."""
-        return GgufError(f"{self.name} claims {claim}; no known model needs that many", fix="download it again")
-
-    def truncated(self, needed: int) -> GgufError:
-        """Return the error for a file that is shorter than it says."""
-        return GgufError(
-            f"{self.name} is truncated: its header needs {needed:,} bytes, the file has {self.size:,}",
-            fix="download it again",
-        )
-
-    def spend(self, steps: int, claim: str) -> None:
-        """Take steps off the budget before the work is done."""
-        self._steps_left -= steps
-        if self._steps_left < 0:
-            raise self.excessive(claim)
-
-    def take(self, count: int) -> bytes:
-        """Return the next `count` bytes and go on behind them; the caller bounds `count`."""
-        at = self._in_window(count)
-        self.position += count
-        return self._window[at : at + count]
-
-    def take_at(self, offset: int, count: int) -> bytes:
-        """Return `count` bytes from elsewhere in the header, and stay."""
-        stay, self.position = self.position, offset
-        found = self.take(count)
-        self.position = stay
-        return found
-
-    def unpack(self, layout: struct.Struct) -> tuple[int, ...]:
-        """Return the numbers that come next and go on behind them."""
-        at = self._in_window(layout.size)
-        self.position += layout.size
-        return layout.unpack_from(self._window, at)
-
-    def take_name(self) -> bytes:
-        """Return the string that comes next: a key or a tensor's name."""
-        (length,) = self.unpack(_U64)
-        self._check(self.position + length)
-        self._names_left -= length
-        if length > _MAX_NAME_BYTES or self._names_left < 0:
-            raise self.damaged(f"its header has a name of {length:,} bytes")
-        return self.take(length)
-
-    def skip(self, count: int) -> None:
-        """Go on behind the next `count` bytes without reading them."""
-        self._check(self.position + count)
-        self.position += count
-
-    def skip_strings(self, count: int) -> None:
-        """Go on behind a list of `count` strings."""
-        self._check(self.position + count * _U64.size)
-        self.spend(count, f"a list of {count:,} strings")
-        unpack = _U64.unpack_from  # nearly all of the time goes into this loop, so it calls nothing of ours
-        while count:
-            at = self._in_window(_U64.size)
-            window, start, last = self._window, self._window_start, len(self._window) - _U64.size
-            for walked in range(count):
-                if at > last:
-                    count -= walked
-                    break
-                (length,) = unpack(window, at)
-                at += length + 8
-            else:
-                count = 0
-            self.position = start + at
-            self._check(self.position)
-
-    def _check(self, end: int) -> None:
-        """Refuse a header that goes on to `end` when the file or the bound does not."""
-        if end > self.size:
-            raise self.truncated(end)
-        if end > MAX_HEADER_BYTES:
-            raise self.excessive(f"a header of {end:,} bytes or more")
-
-    def _in_window(self, count: int) -> int:
-        """Return where the next `count` bytes begin in the window, after moving it there if need be."""
-        at = self.position - self._window_start
-        if at < 0 or at + count > len(self._window):
-            self._check(self.position + count)
-            self._stream.seek(self.position)
-            self._window = self._stream.read(max(count, _WINDOW))
-            self._window_start, at = self.position, 0
-            if len(self._window) < count:  # another process cut the file
-                self.size = self.position + len(self._window)
-                raise self.truncated(self.position + count)
-        return at
+_WIDTHS = {code: layout.size for code, layout in _INTEGERS.items()} | {6: 4, _BOOL: 1, 12: 8}  # f32, bool, f64
 
 
 class _Entry(NamedTuple):
@@ -201,9 +49,15 @@ class _Entry(NamedTuple):
 
 
 class Metadata:
-    """The key-value pairs, as an index into the file: a value is read when it is asked for."""
+    """The key-value pairs, as an index into the file: a value is read when it is asked for.
 
-    def __init__(self, source: Source, pairs: int) -> None:
+    Args:
+        source: The file, at the first pair.
+        pairs: How many there are.
+        leading: Stop at the first of the tokenizer's lists of strings: of that only the length is known.
+    """
+
+    def __init__(self, source: Source, pairs: int, *, leading: bool = False) -> None:
         self._source = source
         self._entries: dict[bytes, _Entry] = {}
         for _ in range(pairs):
@@ -212,9 +66,13 @@ class Metadata:
                 raise source.damaged("its header has an empty key")
             if key in self._entries:
                 raise source.damaged(f"its header has the key {_shown(key)} twice")
-            self._entries[key] = self._skip_value(key)
+            entry = self._entries[key] = self._value(key)
+            if leading and entry.is_array and entry.kind == _STRING and key.startswith(b"tokenizer."):
+                source.expect(entry.length * _U64.size)
+                break
+            self._skip(key, entry)
 
-    def _skip_value(self, key: bytes) -> _Entry:
+    def _value(self, key: bytes) -> _Entry:
         source = self._source
         (kind,) = source.unpack(_U32)
         is_array, length = kind == _ARRAY, 1
@@ -222,19 +80,20 @@ class Metadata:
             kind, length = source.unpack(_ARRAY_HEAD)
         elif kind == _STRING:
             (length,) = source.unpack(_U64)
-        entry = _Entry(kind, is_array, length, source.position)
-        if kind in _WIDTHS:
-            source.skip(length * _WIDTHS[kind])
-        elif kind != _STRING:
+        if kind not in _WIDTHS and kind != _STRING:
             nested = " in an array" if is_array else ""  # llama.cpp knows no arrays of arrays
             raise source.damaged(f"its key {_shown(key)} has a value of the unknown type {kind}{nested}")
-        elif is_array:
-            source.skip_strings(length)
+        return _Entry(kind, is_array, length, source.position)
+
+    def _skip(self, key: bytes, entry: _Entry) -> None:
+        if entry.kind in _WIDTHS:
+            self._source.skip(entry.length * _WIDTHS[entry.kind])
+        elif entry.is_array:
+            self._source.skip_strings(entry.length)
         else:
-            source.skip(length)
-            if length > _MAX_STRING_BYTES:
-                raise source.damaged(f"its key {_shown(key)} has a text of {length:,} bytes")
-        return entry
+            self._source.skip(entry.length)
+            if entry.length > _MAX_STRING_BYTES:
+                raise self._source.damaged(f"its key {_shown(key)} has a text of {entry.length:,} bytes")
 
     def keys(self, prefix: bytes) -> list[bytes]:
         """Return the keys that begin with `prefix`, sorted."""
@@ -276,6 +135,15 @@ class Metadata:
         numbers = self._sizes(key, at_most=_MAX_LAYERS)
         return numbers if numbers and self._entries[key].is_array else next(iter(numbers), None)
 
+    def flags(self, key: bytes) -> int | tuple[int, ...] | None:
+        """Return the number at `key`, or a 0 or 1 for each layer where the file has an array of them."""
+        entry = self._entries.get(key)
+        if entry is None or entry.kind != _BOOL:
+            return self.sizes(key)
+        if entry.length > _MAX_LAYERS:
+            raise self._source.damaged(f"the value of its key {_shown(key)} has the wrong type or length")
+        return tuple(int(flag != 0) for flag in self._source.take_at(entry.offset, entry.length))
+
     def _sizes(self, key: bytes, *, at_most: int) -> tuple[int, ...]:
         numbers = self.integers(key, at_most=at_most)
         for number in numbers:
@@ -293,18 +161,47 @@ class Tensors:
         elements: How many numbers they hold.
         bytes_by_type: The bytes of the tensors of each known type.
         has_unknown_type: Whether a tensor has another type; its size cannot be known.
-        lookup_bytes: Of the token embeddings where they are only looked up: a row a token.
+        embedding_bytes: Of the token embeddings.
+        has_output: Whether there is an output matrix.
         expert_bytes: Of the tensors that hold all experts of a layer, of which a token takes a few.
         data_offset: Where in the file their data starts.
+        room: The bytes from there to the end of the file.
     """
 
     count: int
     elements: int
     bytes_by_type: Counter[str]
     has_unknown_type: bool
-    lookup_bytes: int
+    embedding_bytes: int
+    has_output: bool
     expert_bytes: int
     data_offset: int
+    room: int
+
+    @property
+    def stored_bytes(self) -> int:
+        """The bytes of tensor data; with a type that is not known, those that can be nothing else."""
+        return self.room if self.has_unknown_type else self.bytes_by_type.total()
+
+    @property
+    def lookup_bytes(self) -> int:
+        """The bytes of the token embeddings where they are only looked up: a row a token."""
+        # Without an output matrix of its own a model multiplies with the embeddings, all of them.
+        return self.embedding_bytes if self.has_output else 0
+
+    def __add__(self, other: Tensors) -> Tensors:
+        """Return what the tensors of two parts of one model add up to."""
+        return Tensors(
+            self.count + other.count,
+            self.elements + other.elements,
+            self.bytes_by_type + other.bytes_by_type,
+            self.has_unknown_type or other.has_unknown_type,
+            self.embedding_bytes + other.embedding_bytes,
+            self.has_output or other.has_output,
+            self.expert_bytes + other.expert_bytes,
+            self.data_offset,
+            self.room + other.room,
+        )
 
 
 def read_layout(source: Source) -> tuple[int, Metadata, Tensors]:
@@ -313,12 +210,28 @@ def read_layout(source: Source) -> tuple[int, Metadata, Tensors]:
     Raises:
         GgufError: The bytes are no GGUF file that can be read.
     """
+    version, pair_count, tensor_count = _read_head(source)
+    metadata = Metadata(source, pair_count)
+    return version, metadata, _read_tensors(source, tensor_count, _alignment(source, metadata))
+
+
+def read_leading(source: Source) -> tuple[int, Metadata]:
+    """Return the format's version, and the metadata as far as the first of the tokenizer's lists.
+
+    Raises:
+        GgufError: The bytes are no GGUF file that can be read.
+    """
+    version, pair_count, _ = _read_head(source)
+    return version, Metadata(source, pair_count, leading=True)
+
+
+def _read_head(source: Source) -> tuple[int, int, int]:
+    """Return the version, and how many pairs and tensors there are."""
     version = _read_version(source)
     tensor_count, pair_count = source.unpack(_COUNTS)
     source.spend(pair_count * _STEPS_PER_PAIR, f"{pair_count:,} metadata keys")
     source.spend(tensor_count * _STEPS_PER_TENSOR, f"{tensor_count:,} tensors")
-    metadata = Metadata(source, pair_count)
-    return version, metadata, _read_tensors(source, tensor_count, _alignment(source, metadata))
+    return version, pair_count, tensor_count
 
 
 def _read_version(source: Source) -> int:
@@ -388,9 +301,17 @@ def _read_tensors(source: Source, count: int, alignment: int) -> Tensors:
     data_offset = source.position + (-source.position % alignment if count else 0)
     if data_offset + end > source.size:
         raise source.truncated(data_offset + end)
-    # Without an output matrix of its own a model multiplies with the embeddings, all of them.
-    lookup_bytes = embedding_bytes if b"output.weight" in names else 0
-    return Tensors(count, elements, bytes_by_type, has_unknown_type, lookup_bytes, expert_bytes, data_offset)
+    return Tensors(
+        count,
+        elements,
+        bytes_by_type,
+        has_unknown_type,
+        embedding_bytes,
+        b"output.weight" in names,
+        expert_bytes,
+        data_offset,
+        source.size - data_offset,
+    )
 
 
 def _shown(name: bytes) -> str:

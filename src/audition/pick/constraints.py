@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from audition.errors import UsageError
 from audition.models.spec import LicenceClass
-from audition.summary.summarize import number
-from audition.summary.units import duration, size
+from audition.summary.units import duration, number, size
 
 Verdict = Literal["met", "broken", "uncertain"]
 

@@ -20,8 +20,8 @@ from audition.jsonfile import read_json, write_json
 from audition.pick.constraints import Constraints, Judgement, judge
 from audition.stats.multiple import holm, pairs_with_best
 from audition.stats.paired import PairedTest, ratio_interval, sign_flip_test
-from audition.summary.summarize import noise_floor_ms, number
-from audition.summary.units import counted, duration, size
+from audition.summary.summarize import noise_floor_ms
+from audition.summary.units import counted, duration, number, size
 from audition.text import one_line
 
 SCHEMA = 1

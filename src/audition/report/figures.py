@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from audition.summary.summarize import number
-from audition.summary.units import duration, rounded, size
+from audition.summary.units import duration, number, rounded, size
 
 __all__ = ["UNKNOWN", "duration", "figure", "interval", "marked", "quality", "size", "typical_latency"]
 

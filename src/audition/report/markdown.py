@@ -17,8 +17,8 @@ from audition.report.machine import machine_lines, server_line
 from audition.report.markup import cell, code, grid
 from audition.report.table import COLUMNS, findings, not_known, rows, when_failed, why_no_p95
 from audition.summary.metrics import METRICS, Metric, metric
-from audition.summary.summarize import noise_floor_ms, number
-from audition.summary.units import counted, duration, size
+from audition.summary.summarize import noise_floor_ms
+from audition.summary.units import counted, duration, number, size
 from audition.text import one_line, printable
 
 FILE_NAME = "benchmark_report.md"

@@ -22,11 +22,12 @@ def known_models(store: Store, *extra: Path) -> Catalog:
 
     Raises:
         UsageError: A catalog file is wrong.
-        AuditionError: A manifest is damaged.
     """
     models = dict(load_catalog(*extra))
-    for installed in store.installed():
-        if installed.source.startswith("file:"):
+    here = {installed.manifest for installed in store.installed()}
+    for installed in store.recorded():
+        # A linked model whose original changed keeps its name, so that it can be told what became of it.
+        if installed.source.startswith("file:") or not (installed.manifest in here or installed.links):
             continue
         variant = installed.variant
         spec = models.get(variant.model)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -14,20 +14,23 @@ from typing import Any
 
 from audition.errors import AuditionError, UsageError
 from audition.jsonfile import read_json, write_json
-from audition.models.folder import GGUF
+from audition.models.folder import GGUF, open_folder
 from audition.models.folder_check import refuse_bad
 from audition.models.folder_header import read_header
-from audition.models.gguf import read_gguf_header
+from audition.models.gguf import read_gguf_header, read_gguf_part
 from audition.models.header import ModelFileError, ModelHeader
-from audition.models.spec import ANY, Licence, LicenceClass, Variant, VariantFile
+from audition.models.spec import ANY, Licence, Variant, VariantFile
 from audition.paths import store_dir
 from audition.store.blobs import Blobs, Progress, StoredFile, disk_error, no_progress
 from audition.store.folders import Folders, check_names, folder_digest
+from audition.store.linked import Link, Links, gone_or_changed
 from audition.store.sources import Sink, source_of
-from audition.store.sources.file import deliver_local
+from audition.store.sources.file import deliver_local, local_ggufs
 from audition.store.transfer.interrupted import told_of_the_other
 
 SCHEMA = 1
+PARTIAL = "partial-"
+"""How the names of files begin that are not verified yet."""
 _LOCK_POLL_S = 0.2
 
 
@@ -60,16 +63,21 @@ class Installed:
 
     @property
     def is_folder(self) -> bool:
-        """Whether an engine loads a folder, where the files have their own names."""
-        return self.format != GGUF
+        """Whether an engine needs a folder, where the files have their own names; so do the parts of a GGUF model."""
+        return self.format != GGUF or len(self.files) > 1
+
+    @property
+    def assembled(self) -> Path:
+        """The folder where the files have their own names, of what needs one."""
+        return self.folder.parent / "folders" / self.digest
 
     @property
     def weights_path(self) -> Path:
-        """The file, or the folder, that an engine loads."""
+        """The file, or the folder, that an engine loads; of a GGUF model in parts, the first one."""
         if self.format == ANY:
             return self.folder
         if self.is_folder:
-            return self.folder.parent / "folders" / self.digest
+            return self.assembled / min(file.name for file in self.files) if self.format == GGUF else self.assembled
         return Blobs(self.folder).path(self.files[0].sha256)
 
     @property
@@ -78,6 +86,14 @@ class Installed:
         model, _, name = self.id.partition(":")
         files = tuple(VariantFile(file.name, file.size, file.sha256) for file in self.files)
         return Variant(model, self.format, self.quantization, self.source, files, name=name)
+
+    @property
+    def links(self) -> dict[str, Link]:
+        """What is linked in place and not copied: files by name, and what each was when it was linked."""
+        if self.format == ANY:
+            return {}
+        links = Links(self.folder.parent / "links", Blobs(self.folder))
+        return {file.name: link for file in self.files if (link := links.of(file.sha256)) is not None}
 
     @property
     def disk_bytes(self) -> int:
@@ -99,6 +115,7 @@ class Store:
         self.root = root or store_dir()
         self.blobs = Blobs(self.root / "blobs")
         self.folders = Folders(self.root / "folders", self.blobs)
+        self.links = Links(self.root / "links", self.blobs)
         self.partials = self.root / "partials"
 
     def find(self, variant: Variant) -> Installed | None:
@@ -106,6 +123,9 @@ class Store:
 
         The last is so when the source's file has changed, or the catalog promises other bytes than these.
         """
+        return self._at_its_address(variant) or self._by_content(variant)
+
+    def _at_its_address(self, variant: Variant) -> Installed | None:
         manifest = self._manifest_path(variant)
         if not manifest.is_file():
             return None
@@ -121,9 +141,57 @@ class Store:
         # The same bytes may have been fetched under another name.
         return replace(installed, id=variant.id)
 
+    def _by_content(self, variant: Variant) -> Installed | None:
+        """Return what has exactly the files that are asked for, wherever it came from."""
+        wanted = {(file.name, file.sha256) for file in variant.files if file.sha256}
+        if not wanted or len(wanted) < len(variant.files):
+            return None
+        if not all(self.blobs.path(sha256).exists() for _, sha256 in wanted):
+            return None  # which is soon seen, and the common case
+        for entry in self.recorded():
+            # Nobody looks at the name of a single file.
+            names = {(file.name, file.sha256) for file in entry.files}
+            alone = len(entry.files) == len(variant.files) == 1 and variant.format == GGUF
+            same = names == wanted or (alone and {sha for _, sha in names} == {sha for _, sha in wanted})
+            if entry.format == variant.format and same and self._complete(entry):
+                return replace(entry, id=variant.id)
+        return None
+
     def installed(self) -> list[Installed]:
-        """Return every installed variant, by id."""
-        return sorted((entry for entry in self._manifests() if self._complete(entry)), key=lambda entry: entry.id)
+        """Return every installed variant, by id; `troubles` says what could not be among them."""
+        return [entry for entry in self.recorded() if self._complete(entry)]
+
+    def recorded(self) -> list[Installed]:
+        """Return what every manifest that can be read is about, by id, whether its files are still here or not."""
+        entries = []
+        for path in self._manifest_paths():
+            with suppress(AuditionError):
+                entries.append(self._read(path))
+        return sorted(entries, key=lambda entry: entry.id)
+
+    def damaged(self) -> list[AuditionError]:
+        """Return one error for each manifest that cannot be read."""
+        errors = []
+        for path in self._manifest_paths():
+            try:
+                self._read(path)
+            except AuditionError as error:
+                errors.append(error)
+        return errors
+
+    def troubles(self) -> list[AuditionError]:
+        """Return why variants that were installed cannot be used: a damaged manifest, a changed original."""
+        broken = [error for entry in self.recorded() if (error := self.broken_link(entry)) is not None]
+        return [*self.damaged(), *broken]
+
+    def broken_link(self, installed: Installed) -> AuditionError | None:
+        """Return the error for a variant that is linked to what has changed or is gone; None when all is as it was."""
+        for name, link in installed.links.items():
+            digest = next(file.sha256 for file in installed.files if file.name == name)
+            trouble = self.links.trouble(digest)
+            if trouble is not None:
+                return gone_or_changed(installed.id, link, trouble)
+        return None
 
     def ensure(self, variant: Variant, licence: Licence, progress: Progress = no_progress) -> Installed:
         """Return the installed variant, fetching and verifying its files when they are not here.
@@ -142,6 +210,7 @@ class Store:
             installed = self.find(variant)
             if installed is not None:
                 return installed
+            self._drop_broken_links(variant)
             # Taken before the first byte is: an edit in the middle of the copy has to be noticed later.
             fingerprint = source.fingerprint(variant)
             files, notes = self._fetch(variant, partial(source.fetch, variant), progress)
@@ -156,6 +225,8 @@ class Store:
         *,
         provenance: dict[str, Any],
         parameters: int | None = None,
+        link: bool = False,
+        promised: Mapping[str, str] | None = None,
     ) -> Installed:
         """Take a file or folder of this machine into the store as a variant whose source is the store itself.
 
@@ -166,6 +237,8 @@ class Store:
             progress: Told of the copying.
             provenance: How it came to be.
             parameters: How many it has, where its own files do not tell.
+            link: Link the files in place instead of copying them.
+            promised: To link: the digests that another program has of the files, by name.
 
         Raises:
             UsageError: There is another one of that name.
@@ -173,7 +246,11 @@ class Store:
         """
         with self._locked(variant, progress):
             before = self.find(variant)
-            files, _ = self._fetch(variant, partial(deliver_local, path, variant), progress)
+            self._drop_broken_links()
+            if link:
+                files = self._link(variant, path, promised or {}, progress)
+            else:
+                files, _ = self._fetch(variant, partial(deliver_local, path, variant), progress)
             if before is not None:
                 if before.files == files:
                     return before
@@ -193,33 +270,45 @@ class Store:
             actual = self.blobs.digest(file.sha256, file.name, progress)
             if actual != file.sha256:
                 problems.append(f"{file.name} has changed on the disk: its SHA-256 is {actual}, not {file.sha256}")
-        if installed.is_folder and not problems:
+        if installed.is_folder and not problems and self._complete(installed):
             problems += self.folders.verify(installed.files)
         return problems
 
     def remove(self, installed: Installed) -> int:
         """Remove a variant and the blobs that no other variant uses; return the bytes freed."""
         self._manifests()  # nothing goes while it is unknown what a damaged one needs
-        installed.manifest.unlink(missing_ok=True)
-        return self._drop(installed.files)
+        try:
+            installed.manifest.unlink(missing_ok=True)
+            return self._drop(installed.files)
+        except OSError as error:
+            raise disk_error(error, self.root) from error
 
     def leftovers(self) -> list[Path]:
-        """Return what interrupted transfers left behind, and files that no manifest names."""
-        installed = self.installed()
-        known = {self.blobs.path(file.sha256) for entry in installed for file in entry.files}
-        folders = {entry.weights_path for entry in installed if entry.is_folder}
+        """Return what interrupted transfers left behind, and files that no manifest names.
+
+        While a manifest cannot be read it is unknown what it needs, so then only the former.
+        """
+        recorded, damaged = self.recorded(), self.damaged()
+        known = {self.blobs.path(file.sha256) for entry in recorded for file in entry.files}
+        folders = {entry.assembled for entry in recorded if entry.is_folder}
         loose = [path for path in self.blobs.root.glob("*") if path not in known]
         stray = [path for path in self.folders.root.glob("*/*") if path.parent not in folders]
+        if damaged:
+            loose = [path for path in loose if path.name.startswith(PARTIAL)]
+            stray = [path for path in stray if path.parent.name.startswith(PARTIAL)]
         return sorted([*loose, *stray, *(path for path in (self.root / "staging").rglob("*") if path.is_file())])
 
+    def _manifest_paths(self) -> list[Path]:
+        return sorted((self.root / "manifests").glob("*/*/*.json"))
+
     def _manifests(self) -> list[Installed]:
-        return [self._read(path) for path in sorted((self.root / "manifests").glob("*/*/*.json"))]
+        return [self._read(path) for path in self._manifest_paths()]
 
     def _complete(self, installed: Installed) -> bool:
         """A file under its final name was verified when it got it; here only a missing or cut one is noticed."""
         for file in installed.files:
             path = self.blobs.path(file.sha256)
-            if not path.is_file() or path.stat().st_size != file.size:
+            if not path.is_file() or path.stat().st_size != file.size or self.links.trouble(file.sha256):
                 return False
         if installed.is_folder:
             try:
@@ -232,11 +321,7 @@ class Store:
         self, variant: Variant, fetch: Callable[[Sink], Iterable[StoredFile]], progress: Progress
     ) -> tuple[tuple[StoredFile, ...], dict[str, Any]]:
         """Fetch and store a variant's files, and return what the source noted meanwhile; its lock is held."""
-
-        def check(path: Path) -> None:
-            if variant.format == GGUF:
-                read_gguf_header(path)
-
+        check = _check_gguf if variant.format == GGUF else _check_nothing
         key = _key(variant)
         sink = Sink(self.blobs, check, progress, self.root / "staging" / key, self.partials / key, variant)
         with sink.staged():
@@ -245,12 +330,61 @@ class Store:
         shutil.rmtree(sink.partials, ignore_errors=True)
         return files, sink.notes
 
+    def _link(
+        self, variant: Variant, path: Path, promised: Mapping[str, str], progress: Progress
+    ) -> tuple[StoredFile, ...]:
+        """Link a variant's files in place; its lock is held."""
+        if variant.format == GGUF:
+            sources, check = local_ggufs(path, variant), _check_gguf
+        else:
+            refuse_bad(path, variant.format)
+            folder = open_folder(path, variant.format)
+            sources, check = {name: path / name for name in folder.files}, _check_nothing
+        files: list[StoredFile] = []
+        try:
+            for name, original in sources.items():
+                files.append(
+                    self.links.make(
+                        name,
+                        original,
+                        promised=promised.get(name),
+                        check=check,
+                        progress=progress,
+                        only_hard=variant.format != GGUF or len(sources) > 1,  # a folder is made of them
+                    )
+                )
+        except BaseException:
+            self._drop(tuple(files))
+            raise
+        return tuple(files)
+
+    def _drop_broken_links(self, wanted: Variant | None = None) -> None:
+        """Take the final name from linked files that are not what it says any more, so that nothing trusts them.
+
+        Raises:
+            AuditionError: The variant that is wanted is one of them, and there is no other place to have it from.
+        """
+        broken = {sha256 for sha256, _ in self.links.records() if self.links.trouble(sha256)}
+        for entry in self.recorded() if broken else []:
+            if not broken & {file.sha256 for file in entry.files}:
+                continue
+            only_here = wanted is not None and wanted.source.startswith("import:")
+            if only_here and wanted is not None and entry.manifest == self._manifest_path(wanted):
+                error = self.broken_link(entry)
+                if error is not None:
+                    raise error
+            self.folders.remove(entry.files)
+        for sha256 in broken:
+            self.blobs.path(sha256).unlink(missing_ok=True)
+
     def _header(self, variant: Variant, files: tuple[StoredFile, ...]) -> ModelHeader:
         """Return what the stored files state; those of a folder are put together first, and looked at as a whole."""
-        if variant.format == GGUF:
-            return read_gguf_header(self.blobs.path(files[0].sha256))
         try:
+            if variant.format == GGUF and len(files) == 1:
+                return read_gguf_header(self.blobs.path(files[0].sha256))
             folder = self.folders.assemble(files)
+            if variant.format == GGUF:
+                return read_gguf_header(folder / min(file.name for file in files))
             refuse_bad(folder, variant.format)
             return read_header(folder, variant.format)
         except ValueError as error:
@@ -271,9 +405,11 @@ class Store:
         freed = 0
         for file in files:
             path = self.blobs.path(file.sha256)
-            if file.sha256 not in kept and path.exists():
-                path.unlink()
-                freed += file.size
+            if file.sha256 in kept or not (path.exists() or path.is_symlink()):
+                continue
+            freed += 0 if path.is_symlink() or path.stat().st_nlink > 1 else file.size
+            path.unlink()
+            self.links.forget(file.sha256)
         return freed
 
     def _publish(
@@ -287,10 +423,8 @@ class Store:
         notes: dict[str, Any] | None = None,
     ) -> Installed:
         notes = notes or {}
-        if licence.cls is LicenceClass.UNKNOWN and licence.id is None:
-            licence = notes.get("licence", licence)
-        if licence.cls is LicenceClass.UNKNOWN and header.licence:
-            licence = Licence.named(header.licence, source="gguf header" if variant.format == GGUF else "model card")
+        its_own = header.stated_licence
+        licence = licence.beside(notes.get("licence", its_own)).beside(its_own)
         manifest = self._manifest_path(variant)
         record = {
             "schema": SCHEMA,
@@ -301,7 +435,7 @@ class Store:
             "quantization": variant.quantization or header.quantization,
             "files": [asdict(file) for file in files],
             "header": header.to_json(),
-            "licence": {"id": licence.id, "class": str(licence.cls), "source": licence.source},
+            "licence": licence.to_json(),
             "fingerprint": fingerprint,
             "provenance": provenance,
             "installed_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -325,13 +459,12 @@ class Store:
     def _read(self, manifest: Path) -> Installed:
         data = self._raw(manifest)
         try:
-            licence = data["licence"]
             files = tuple(StoredFile(**file) for file in data["files"])
             if not files:
                 raise ValueError("it names no files")
             for file in files:
                 self.blobs.path(file.sha256)
-            if data["format"] != GGUF:
+            if data["format"] != GGUF or len(files) > 1:
                 check_names(files)
             return Installed(
                 id=data["id"],
@@ -340,7 +473,7 @@ class Store:
                 quantization=data["quantization"],
                 files=files,
                 header=ModelHeader.from_json(data["header"]),
-                licence=Licence(licence["id"], LicenceClass(licence["class"]), licence["source"]),
+                licence=Licence.from_json(data["licence"]),
                 installed_at=data["installed_at"],
                 folder=self.blobs.root,
                 manifest=manifest,
@@ -383,6 +516,14 @@ def taken(name: str) -> UsageError:
         fix=f"give it another name with --name, or remove that one: audition model rm {name}",
         code="name_taken",
     )
+
+
+def _check_gguf(path: Path) -> None:
+    read_gguf_part(path)
+
+
+def _check_nothing(path: Path) -> None:
+    """A folder is looked at as a whole."""
 
 
 def _damaged(manifest: Path, why: str) -> AuditionError:

@@ -133,11 +133,6 @@ def noise_floor_ms(record: Mapping[str, Any]) -> float | None:
     return float(middle) if isinstance(middle, int | float) and 0 <= middle < math.inf else None
 
 
-def number(value: Any) -> float:
-    """Return a number as the summary holds it: `"inf"` is infinite."""
-    return math.inf if value == "inf" else float(value)
-
-
 def _target_summary(
     plan: Plan,
     target: Target,

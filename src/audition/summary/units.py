@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 from audition.errors import UsageError
 
@@ -23,6 +24,11 @@ def size(n_bytes: float) -> str:
     """Return bytes as `0.42 MB`, `98 MB` or `4.37 GB` (decimal units)."""
     mb = n_bytes / 1e6
     return f"{rounded(mb, 0)} MB" if round(mb) < 1000 else f"{n_bytes / 1e9:,.2f} GB"
+
+
+def number(value: Any) -> float:
+    """Return a number as the summary holds it: `"inf"` is infinite."""
+    return math.inf if value == "inf" else float(value)
 
 
 def counted(n: int, noun: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ import pytest
 
 import ggufs
 from audition.bench.plan import Target
-from audition.bench.targets import estimate_memory, make_server_target, make_target
+from audition.bench.subject import need_memory
+from audition.bench.targets import make_server_target, make_target, smaller_variants
 from audition.engines.endpoint.identify import Identity
+from audition.errors import AuditionError
 from audition.models.gguf import read_gguf_header
 from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant
 from audition.store.blobs import StoredFile
-from audition.store.store import Installed
+from audition.store.store import Installed, Store
 
 MIT = Licence("MIT", LicenceClass.PERMISSIVE, "catalog")
 VARIANT = Variant("tiny", "gguf", "Q4_0", "file:tiny.gguf")
@@ -82,18 +86,55 @@ def test_devices_and_engines_make_other_targets(installed: Any) -> None:
 
 
 def test_memory_is_weights_and_cache_and_room_to_work(installed: Any) -> None:
-    header = installed().header
-    small, large = (estimate_memory(1_000_000, header, context) for context in (512, 1024))
+    model = installed(llama__context_length=131072)
+    small, large = (made(model, context=context).memory_estimate_bytes for context in (512, 1024))
     assert small is not None and large is not None
-    # Keys and values of 2 layers, 2 heads of 8 elements, 2 bytes each.
-    assert large - small == 512 * 2 * 2 * (2 * 8) * 2
+    # Keys and values of 2 layers, 2 heads of 8 elements, 2 bytes each; and which of 512 tokens see which of these.
+    assert large - small == 512 * 2 * 2 * (2 * 8) * 2 + 512 * 512 * 2
     assert small > 1_000_000 + 50 * 2**20
-    assert estimate_memory(5_000_000, header, 512) == small + 4_000_000
+    heavier = replace(model, files=(replace(model.files[0], size=5_000_000),))
+    assert made(heavier, context=512).memory_estimate_bytes == small + 4_000_000
+
+
+def test_requests_at_once_have_a_cache_each(installed: Any) -> None:
+    model = ModelSpec("tiny", MIT, (VARIANT,), "built-in")
+    one, four = (
+        make_target(model, VARIANT, installed(), "llamacpp", {}, 512, parallel).memory_estimate_bytes or 0
+        for parallel in (1, 4)
+    )
+    assert four - one == 3 * (512 * 2 * 2 * (2 * 8) * 2 + 5 * 4), "a cache, and the logits of 5 tokens"
 
 
 def test_memory_that_cannot_be_told_stays_unknown(installed: Any) -> None:
     target = made(installed(llama__block_count=None))
     assert target.memory_estimate_bytes is None
+
+
+def variant_in_catalog(quantization: str, megabytes: int) -> dict[str, Any]:
+    return {"source": f"file:{quantization}.gguf", "quantization": quantization, "size_mb": megabytes}
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "fitting"),
+    [(1000, ["big:q8_0", "big:q4_k_m", "big:q2_k"]), (500, ["big:q4_k_m", "big:q2_k"]), (80, [])],
+)
+def test_what_would_fit_instead_is_told_from_the_catalog(
+    home: Path, tmp_path: Path, free_mb: int, fitting: list[str]
+) -> None:
+    path = ggufs.write_gguf(tmp_path / "big.gguf", metadata=ggufs.tiny_metadata())
+    variants = [variant_in_catalog(*each) for each in (("Q4_K_M", 350), ("Q8_0", 700), ("Q2_K", 200), ("F16", 1400))]
+    home.mkdir()
+    (home / "models.json").write_text(json.dumps({"big": {"variants": variants}}))
+    provenance = {"imported_from": "elsewhere"}
+    variant = Variant("big", "gguf", "F32", "import:big:f32")
+    installed = Store().add(variant, path, MIT, provenance=provenance)
+    target = make_target(ModelSpec("big", MIT, (variant,), "store"), variant, installed, "llamacpp", {})
+    assert smaller_variants(target, free_mb * 10**6) == fitting
+    told = f"({', '.join(fitting)} would fit)"
+    with pytest.raises(AuditionError) as caught:
+        need_memory([replace(target, memory_estimate_bytes=2 * 10**9)], free_mb * 10**6)
+    assert ("would fit" in caught.value.fix) is bool(fitting)
+    assert not fitting or told in caught.value.fix
 
 
 # --- Servers. ---

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from audition.models.gguf import GgufError, read_gguf_header
-from audition.models.gguf_layout import FILE_TYPES, TENSOR_TYPES, Source, read_layout
+from audition.models.gguf_layout import Source, read_layout
+from audition.models.gguf_types import FILE_TYPES, TENSOR_TYPES
 from audition.models.header import KvFacts, ModelFileError, ModelHeader
 from ggufs import Tensor, Value, array_claim, tiny_metadata, write_gguf
 

@@ -211,8 +211,8 @@ def test_a_manifest_whose_names_lead_out_is_damaged(store, tmp_path, name):
     data = json.loads(installed.manifest.read_text())
     data["files"].append(data["files"][0] | {"name": name})
     installed.manifest.write_text(json.dumps(data))
-    with pytest.raises(AuditionError, match="damaged"):
-        store.installed()
+    assert store.installed() == []
+    assert "damaged" in store.damaged()[0].message
 
 
 def test_a_manifest_of_before_is_still_read(store, tiny):

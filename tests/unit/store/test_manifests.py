@@ -24,15 +24,17 @@ def changed(manifest, **fields):
 
 
 def refusals(manifest):
-    """Return what each way to read the manifest says, with its fix."""
+    """Return what is said of the manifest by what needs it, and by what tells what is wrong."""
     store = Store()
-    for read in (lambda: store.find(fake_variant()), store.installed, store.leftovers):
-        with pytest.raises(AuditionError) as caught:
-            read()
-        assert caught.value.code == "bad_manifest"
-        assert str(manifest) in caught.value.message
-        assert f"rm '{manifest}'" in caught.value.fix
-        yield caught.value.message
+    with pytest.raises(AuditionError) as caught:
+        store.find(fake_variant())
+    (damaged,) = store.damaged()
+    assert store.troubles()[0].message == damaged.message
+    for error in (caught.value, damaged):
+        assert error.code == "bad_manifest"
+        assert str(manifest) in error.message
+        assert f"rm '{manifest}'" in error.fix
+        yield error.message
 
 
 def test_it_says_all_there_is_to_know(manifest, store):
@@ -108,6 +110,20 @@ def test_nothing_is_removed_while_it_is_unknown_what_the_damaged_one_needs(manif
     assert store.find(fake_variant("other")) == other
     manifest.unlink()
     assert store.remove(other) == other.disk_bytes
+
+
+def test_a_damaged_one_hides_no_other_and_its_files_are_no_leftovers(manifest, store, home, model):
+    (store.blobs.root / "partial-x").write_bytes(b"x")
+    fake = Store().find(fake_variant())
+    other = store.ensure(fake_variant("other"), NO_LICENCE)
+    manifest.write_text("{")
+    assert store.installed() == [other]
+    other.manifest.unlink()
+    assert fake.weights_path.is_file()
+    assert store.installed() == []
+    assert store.leftovers() == [store.blobs.root / "partial-x"], "what the damaged one needs is unknown"
+    manifest.unlink()
+    assert store.leftovers() == [store.blobs.root / "partial-x", fake.weights_path]
 
 
 def test_one_that_promises_another_size_is_not_believed(manifest, store):

@@ -14,7 +14,8 @@ from audition.bench.rundir import RunDir
 from audition.errors import AuditionError
 from audition.jsonfile import dumps
 from audition.quality.scores import score_samples
-from audition.summary.summarize import number, read_summary, summarize, write_summary
+from audition.summary.summarize import read_summary, summarize, write_summary
+from audition.summary.units import number
 from handmade import Made, Run, case, load, plan, run, sample, summary, target
 
 SOME = (1.0, 0.5, 0.0, None, "cut", 1.0)

@@ -65,6 +65,24 @@ def list_gpus() -> tuple[list[dict[str, Any]] | None, str | None]:
         return None, str(error)
 
 
+def largest_free() -> tuple[int | None, int | None]:
+    """Return the bytes of the NVIDIA GPU with the most free memory, all and free; None without one that tells."""
+    try:
+        with nvml_session() as nvml:
+            try:
+                handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+            except nvml.NVMLError:
+                return None, None
+            found = []
+            for handle in handles:
+                with suppress(nvml.NVMLError):  # as in `_describe`
+                    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+                    found.append((int(memory.total), max(0, int(memory.total) - int(memory.used))))
+            return max(found, key=lambda pair: pair[1], default=(None, None))
+    except NvmlUnavailable:
+        return None, None
+
+
 def _describe(nvml: Any, index: int, driver: str) -> dict[str, Any]:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     try:

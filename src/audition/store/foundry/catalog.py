@@ -135,14 +135,19 @@ def catalog_spec(name: str) -> ModelSpec:
             fix=nearest(wanted, known) or "audition model list --source foundry",
             code="model_not_found",
         )
+    return spec_of(found)
+
+
+def spec_of(model: CatalogModel) -> ModelSpec:
+    """Return a model of the catalog as an entry of ours."""
     return ModelSpec(
-        alias=found.alias,
-        licence=Licence.named(found.licence, source="Foundry Local catalog"),
-        variants=(found.variant,),
+        alias=model.alias,
+        licence=Licence.named(model.licence, source="Foundry Local catalog"),
+        variants=(model.variant,),
         origin="Foundry Local catalog",
-        description=found.title,
-        context_length=found.context_length,
-        capabilities=found.capabilities,
+        description=model.title,
+        context_length=model.context_length,
+        capabilities=model.capabilities,
         engine="foundry",
     )
 

@@ -10,7 +10,8 @@ from typing import ClassVar
 from audition.errors import UsageError
 from audition.models.folder import GGUF, open_folder
 from audition.models.folder_check import refuse_bad
-from audition.models.gguf import read_gguf_header
+from audition.models.gguf import gguf_parts
+from audition.models.gguf_split import split_names
 from audition.models.spec import Variant, VariantFile
 from audition.paths import expanded
 from audition.store.blobs import StoredFile, read_chunks
@@ -32,7 +33,7 @@ class FileSource:
         try:
             path = _path(variant)
             if variant.format == GGUF:
-                return _times(path)
+                return " ".join(_times(path.with_name(name)) for name in split_names(path.name))
             files = [entry for entry in sorted(path.iterdir()) if entry.is_file() and not entry.name.startswith(".")]
             told = "\n".join(f"{entry.name} {_times(entry)}" for entry in files)
             return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -59,14 +60,27 @@ def deliver_local(path: Path, variant: Variant, sink: Sink) -> Iterator[StoredFi
             file = known.get(name) or VariantFile(name)
             yield sink.deliver(file, read_chunks(path / name), size=(path / name).stat().st_size)
         return
+    parts = local_ggufs(path, variant)
+    sink.need_space(sum(part.stat().st_size for part in parts.values()))
+    known = {file.name: file for file in variant.files}
+    for name, part in parts.items():
+        file = known.get(name) or VariantFile(name)
+        yield sink.deliver(file, read_chunks(part), size=part.stat().st_size)
+
+
+def local_ggufs(path: Path, variant: Variant) -> dict[str, Path]:
+    """Return the files that make up a GGUF model on this machine, by the names that they get in the store.
+
+    Raises:
+        AuditionError: One is not there, or is no model that could be loaded.
+    """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UsageError(f"{path} {what}", fix="give the path of a .gguf file", code="model_not_found")
-    read_gguf_header(path)
-    size = path.stat().st_size
-    sink.need_space(size)
-    file = variant.files[0] if variant.files else VariantFile(path.name)
-    yield sink.deliver(file, read_chunks(path), size=size)
+    parts = gguf_parts(path)
+    if len(parts) > 1:
+        return {part.name: part for part in parts}
+    return {variant.files[0].name if variant.files else path.name: path}
 
 
 def _times(path: Path) -> str:
