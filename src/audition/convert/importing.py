@@ -18,7 +18,7 @@ from audition.models.folder_check import check_folder, refuse_bad
 from audition.models.folder_header import read_header
 from audition.models.header import ModelHeader
 from audition.models.spec import Licence, LicenceClass, Variant
-from audition.store.blobs import Progress, StoredFile, no_progress, read_chunks
+from audition.store.blobs import Progress, StoredFile, disk_error, no_progress, read_chunks
 from audition.store.folders import folder_digest
 from audition.store.known import known_models
 from audition.store.store import Installed, Store, taken
@@ -72,11 +72,7 @@ def import_onnx(
         UsageError: The name is taken, or it is no format that can be converted.
         AuditionError: Something that it needs is not installed, or the conversion failed.
     """
-    if original.format not in CONVERTIBLE:
-        raise UsageError(
-            f"{original.id} is in the format {original.format}, which cannot be converted",
-            fix="convert from a .gguf file or a Hugging Face folder",
-        )
+    _refuse_unconvertible(original.id, original.format)
     alias, chosen = _named(name, original.id.partition(":")[0])
     variant = Variant(alias, ONNX, precision.upper(), f"import:{alias}:{chosen or precision}", name=chosen)
     before = store.find(variant)
@@ -105,9 +101,11 @@ def original_at(path: Path, licence: Licence, progress: Progress = no_progress) 
     """Return a `.gguf` file or a folder of this machine as what a conversion starts from.
 
     Raises:
+        UsageError: It is in no format that can be converted.
         AuditionError: It is no model that could be loaded.
     """
     format_, header = _look_at(path)
+    _refuse_unconvertible(alias_of(path), format_)  # before gigabytes are hashed
     if licence.cls is LicenceClass.UNKNOWN and header.licence:
         licence = Licence.named(header.licence, source="gguf header" if format_ == GGUF else "model card")
     if format_ == GGUF:
@@ -132,6 +130,14 @@ def original_of(installed: Installed) -> Original:
         installed.licence,
         installed.digest,
     )
+
+
+def _refuse_unconvertible(name: str, format_: str) -> None:
+    if format_ not in CONVERTIBLE:
+        raise UsageError(
+            f"{name} is in the format {format_}, which cannot be converted",
+            fix="leave out --to" if format_ == ONNX else "convert from a .gguf file or a Hugging Face folder",
+        )
 
 
 def _sha256(path: Path, progress: Progress) -> str:
@@ -181,8 +187,11 @@ def _refuse_taken(store: Store, variant: Variant) -> None:
 def _workplace(store: Store, variant: Variant) -> Iterator[Path]:
     """Provide an empty folder in the store's staging, and clear it afterwards."""
     staging = store.root / "staging"
-    staging.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"convert-{variant.model[:40]}-", dir=staging))
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f"convert-{variant.model[:40]}-", dir=staging))
+    except OSError as error:
+        raise disk_error(error, staging) from error
     try:
         yield work
     finally:

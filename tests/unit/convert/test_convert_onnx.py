@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -86,9 +88,27 @@ def test_a_folder_is_given_to_the_tools_without_what_is_not_the_models(convert, 
     assert "converting to ONNX int4: config.json model.safetensors tokenizer.json tokenizer_config.json" in told
 
 
-def test_onnx_is_not_converted_again(convert, tmp_path, works):
+def test_onnx_is_not_converted_again(tmp_path):
+    told = []
+    with pytest.raises(UsageError, match="cannot be converted") as caught:
+        importing.original_at(onnx_folder(tmp_path / "m"), NO_LICENCE, lambda what, done, total: told.append(what))
+    assert caught.value.fix == "leave out --to"
+    assert told == [], "it is refused before its files are read through"
+
+
+def test_an_installed_onnx_model_is_not_converted_again(convert, works, original):
     with pytest.raises(UsageError, match="cannot be converted"):
-        convert(works, importing.original_at(onnx_folder(tmp_path / "m"), NO_LICENCE))
+        convert(works, replace(original, format="onnx-genai"))
+
+
+def test_a_store_that_cannot_be_written_is_said(convert, works, monkeypatch):
+    def refuse(**_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(importing.tempfile, "mkdtemp", refuse)
+    with pytest.raises(AuditionError, match=r"cannot write to .*staging: Read-only file system") as caught:
+        convert(works)
+    assert caught.value.code == "not_writable"
 
 
 FAULTS = {
