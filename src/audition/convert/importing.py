@@ -75,16 +75,14 @@ def import_onnx(
     _refuse_unconvertible(original.id, original.format)
     alias, chosen = _named(name, original.id.partition(":")[0])
     variant = Variant(alias, ONNX, precision.upper(), f"import:{alias}:{chosen or precision}", name=chosen)
-    before = store.find(variant)
-    if before is not None:
-        made_from = (before.provenance or {}).get("converted_from", {})
-        if isinstance(made_from, dict) and made_from.get("sha256") == original.digest:
-            return before
-        raise taken(before.id)
+    if (before := _converted(store, variant, original)) is not None:
+        return before
     _refuse_taken(store, variant)
     onnx.need_tools()
     provenance = {"converted_from": original.to_json(), "precision": precision, "tools": onnx.tools()}
     with _workplace(store, variant) as work:
+        if (meanwhile := _converted(store, variant, original)) is not None:
+            return meanwhile
         folder = onnx.convert(original, precision, work, log, progress)
         fatal = [problem for problem in check_folder(folder, ONNX) if problem.fatal]
         if fatal:
@@ -132,11 +130,26 @@ def original_of(installed: Installed) -> Original:
     )
 
 
+def _converted(store: Store, variant: Variant, original: Original) -> Installed | None:
+    """Return the variant, if it is in the store already.
+
+    Raises:
+        UsageError: Something else is in the store under this name.
+    """
+    before = store.find(variant)
+    if before is None:
+        return None
+    made_from = (before.provenance or {}).get("converted_from", {})
+    if isinstance(made_from, dict) and made_from.get("sha256") == original.digest:
+        return before
+    raise taken(before.id)
+
+
 def _refuse_unconvertible(name: str, format_: str) -> None:
     if format_ not in CONVERTIBLE:
         raise UsageError(
             f"{name} is in the format {format_}, which cannot be converted",
-            fix="leave out --to" if format_ == ONNX else "convert from a .gguf file or a Hugging Face folder",
+            fix="use it as it is" if format_ == ONNX else "convert from a .gguf file or a Hugging Face folder",
         )
 
 
@@ -185,14 +198,23 @@ def _refuse_taken(store: Store, variant: Variant) -> None:
 
 @contextmanager
 def _workplace(store: Store, variant: Variant) -> Iterator[Path]:
-    """Provide an empty folder in the store's staging, and clear it afterwards."""
-    staging = store.root / "staging"
+    """Provide an empty folder in the store's staging, and clear it afterwards.
+
+    Whoever converts to the same variant waits meanwhile. What a killed conversion left there is cleared first.
+    """
+    from filelock import FileLock
+
+    name = "convert-" + variant.id.replace(":", "-")
+    place, locks = store.root / "staging" / name, store.root / "locks"
     try:
-        staging.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f"convert-{variant.model[:40]}-", dir=staging))
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{name}.lock"):
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True, exist_ok=True)
+            try:
+                # A new name each time: the tools of a killed conversion may take a moment to notice.
+                yield Path(tempfile.mkdtemp(dir=place))
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
     except OSError as error:
-        raise disk_error(error, staging) from error
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        raise disk_error(error, store.root) from error

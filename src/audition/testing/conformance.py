@@ -18,7 +18,7 @@ from audition.engines.reference import engine_name, reference_to
 from audition.engines.registry import find_engine
 from audition.errors import UsageError
 from audition.paths import expanded
-from audition.testing.mending import mend, mend_answer
+from audition.testing.mending import HALF_CHARACTER, mend, mend_answer
 from audition.text import one_line
 
 PROMPT = "Name three colours, and say of each in one sentence where it is seen in nature."
@@ -359,12 +359,7 @@ class _Examination:
             self._found(Level.FAULT, check, f"there was no whole answer within {self.answer_timeout_s:g} s")
             return None
         if not _is_utf8(_text(reply)):
-            self._found(
-                Level.FAULT,
-                check,
-                "the text has half a character (a lone surrogate): decode with an incremental UTF-8 decoder, and keep "
-                "the bytes of an unfinished character back",
-            )
+            self._found(Level.FAULT, check, HALF_CHARACTER)
             return None
         self._passed(check)
         return reply

@@ -6,6 +6,11 @@ import re
 
 from audition.engines.protocol import EngineDied, EngineError
 
+HALF_CHARACTER = (
+    "the text has half a character (a lone surrogate): decode with an incremental UTF-8 decoder, and keep the bytes of "
+    "an unfinished character back"
+)
+
 
 def mend(error: EngineError | EngineDied, check: str) -> str:
     """Return what to mend where the process ended, or could not even be started or loaded."""

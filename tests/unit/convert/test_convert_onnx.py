@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -92,7 +94,7 @@ def test_onnx_is_not_converted_again(tmp_path):
     told = []
     with pytest.raises(UsageError, match="cannot be converted") as caught:
         importing.original_at(onnx_folder(tmp_path / "m"), NO_LICENCE, lambda what, done, total: told.append(what))
-    assert caught.value.fix == "leave out --to"
+    assert caught.value.fix == "use it as it is"
     assert told == [], "it is refused before its files are read through"
 
 
@@ -101,14 +103,55 @@ def test_an_installed_onnx_model_is_not_converted_again(convert, works, original
         convert(works, replace(original, format="onnx-genai"))
 
 
-def test_a_store_that_cannot_be_written_is_said(convert, works, monkeypatch):
-    def refuse(**_):
-        raise OSError(errno.EROFS, "Read-only file system")
+@pytest.mark.parametrize(
+    ("number", "code", "sentence"),
+    [
+        (errno.EROFS, "not_writable", "cannot write to .*: Read-only file system"),
+        (errno.ENOSPC, "disk_full", "the disk filled up while writing to"),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_said(convert, works, monkeypatch, number, code, sentence):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(importing.tempfile, "mkdtemp", refuse)
-    with pytest.raises(AuditionError, match=r"cannot write to .*staging: Read-only file system") as caught:
+    monkeypatch.setattr(onnx, "_bring", refuse)
+    with pytest.raises(AuditionError, match=sentence) as caught:
         convert(works)
-    assert caught.value.code == "not_writable"
+    assert caught.value.code == code
+
+
+def test_what_a_killed_conversion_left_is_cleared_by_the_next(home, convert, works, original, tmp_path):
+    told = []
+    program = f"""
+import pathlib, sys
+from audition.convert import importing, onnx
+from audition.models.spec import Licence
+from audition.store.store import Store
+onnx.need_tools = lambda: None
+onnx._COMMAND = (sys.executable, "-c", "import sys; sys.stdin.read()")
+original = importing.original_at(pathlib.Path({str(original.path)!r}), Licence.named(None, source="import"))
+importing.import_onnx(Store(), original, "int4", log=pathlib.Path({str(tmp_path / "killed.log")!r}),
+                      progress=lambda *_: print("under way", flush=True))
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline().strip() == b"under way"
+        assert Store().leftovers(), "it has begun"
+        process.kill()
+    assert Store().leftovers(), "it could clear nothing"
+    convert(works, progress=lambda what, *_: told.append(what))
+    assert any("building" in what for what in told), "it is converted from the start"
+    assert Store().leftovers() == []
+
+
+def test_two_who_convert_at_once_convert_once(convert, works, tmp_path):
+    count = tmp_path / "count"
+    script = (
+        f"import pathlib; pathlib.Path({str(count)!r}).open('a').write('x'); import time; time.sleep(0.5)\n" + works
+    )
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: convert(script), range(2))
+    assert first == second
+    assert count.read_text() == "x"
 
 
 FAULTS = {
