@@ -39,6 +39,7 @@ LITTLE_MEMORY_BYTES = 10**9
 LITTLE_DISK_BYTES = 2 * 10**9
 
 _OURS = "audition.engines."
+_DISK = ("not_writable", "disk_full", "disk_error")
 _AT_ONCE = 3
 """Engines that are asked at a time: each may take half a gigabyte to import."""
 _PREFIXES = ("AUDITION_", "BENCH_", "FOUNDRY_", "HF_", "PIP_", "OMP_")
@@ -151,7 +152,10 @@ def _engine(point: EntryPoint, logs: Path, timeout_s: float) -> dict[str, Any]:
             "description": None,
             "status": "not installed" if not_installed else "broken",
             "message": f"{' and '.join(missing)} missing" if missing else one_line(error.message, 300),
-            "fix": _fix(point, logs / f"{point.name}.log", is_installed=not not_installed),
+            # To install it again would not help against a disk that cannot be written.
+            "fix": error.fix
+            if error.code in _DISK
+            else _fix(point, logs / f"{point.name}.log", is_installed=not not_installed),
         }
     return {**about, "seconds": round(time.monotonic() - start, 2)}
 

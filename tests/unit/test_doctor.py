@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -123,6 +124,17 @@ def test_an_engine_that_cannot_describe_itself_is_broken_not_fatal_to_the_doctor
     by_name = {about["name"]: about for about in found()["engines"]}
     assert by_name["steady"]["status"] == "ok"
     assert by_name["undescribable"]["status"] == "broken"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("foundry_local_sdk") is None, reason="needs foundry-local-sdk")
+def test_an_engine_that_cannot_write_is_not_to_be_installed_again(engines: Any, home: Path) -> None:
+    engines("foundry")
+    (home / "foundry").mkdir(parents=True)
+    (home / "foundry" / "engine").write_text("a file where its folder has to be")
+    about = engine("foundry")
+    assert about["status"] == "broken"
+    assert str(home / "foundry" / "engine") in about["message"]
+    assert "force-reinstall" not in str(about["fix"])
 
 
 def test_no_engine_and_no_server_can_run_nothing(engines: Any, monkeypatch: pytest.MonkeyPatch) -> None:

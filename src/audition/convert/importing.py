@@ -21,7 +21,7 @@ from audition.models.gguf_split import split_names
 from audition.models.header import ModelHeader
 from audition.models.spec import Licence, LicenceClass, Variant, VariantFile
 from audition.store import elsewhere
-from audition.store.blobs import Progress, StoredFile, no_progress, read_chunks
+from audition.store.blobs import Progress, StoredFile, disk_error, no_progress, read_chunks
 from audition.store.folders import folder_digest
 from audition.store.known import known_models
 from audition.store.store import Installed, Store, taken
@@ -124,29 +124,17 @@ def import_onnx(
         UsageError: The name is taken, or it is no format that can be converted.
         AuditionError: Something that it needs is not installed, or the conversion failed.
     """
-    if original.format not in CONVERTIBLE:
-        raise UsageError(
-            f"{original.id} is in the format {original.format}, which cannot be converted",
-            fix="convert from a .gguf file or a Hugging Face folder",
-        )
-    files = len(split_names(original.path.name)) if original.format == GGUF else 1
-    if files > 1:
-        raise UsageError(
-            f"{original.id} is in {files} files, and only a model in one file can be converted",
-            fix="join them first, with llama.cpp's llama-gguf-split --merge FIRST-PART.gguf WHOLE.gguf",
-        )
+    _refuse_unconvertible(original.id, original.format, original.path)
     alias, chosen = _named(name, original.id.partition(":")[0])
     variant = Variant(alias, ONNX, precision.upper(), f"import:{alias}:{chosen or precision}", name=chosen)
-    before = store.find(variant)
-    if before is not None:
-        made_from = (before.provenance or {}).get("converted_from", {})
-        if isinstance(made_from, dict) and made_from.get("sha256") == original.digest:
-            return before
-        raise taken(before.id)
+    if (before := _converted(store, variant, original)) is not None:
+        return before
     _refuse_taken(store, variant)
     onnx.need_tools()
     provenance = {"converted_from": original.to_json(), "precision": precision, "tools": onnx.tools()}
     with _workplace(store, variant) as work:
+        if (meanwhile := _converted(store, variant, original)) is not None:
+            return meanwhile
         folder = onnx.convert(original, precision, work, log, progress)
         fatal = [problem for problem in check_folder(folder, ONNX) if problem.fatal]
         if fatal:
@@ -163,9 +151,11 @@ def original_at(path: Path, licence: Licence, progress: Progress = no_progress) 
     """Return a `.gguf` file or a folder of this machine as what a conversion starts from.
 
     Raises:
+        UsageError: It is in no format that can be converted.
         AuditionError: It is no model that could be loaded.
     """
     format_, header = _look_at(path)
+    _refuse_unconvertible(alias_of(path), format_, path)  # before gigabytes are hashed
     licence = licence.beside(header.stated_licence)
     if format_ == GGUF:
         digest = _sha256(path, progress)
@@ -189,6 +179,35 @@ def original_of(installed: Installed) -> Original:
         installed.licence,
         installed.digest,
     )
+
+
+def _converted(store: Store, variant: Variant, original: Original) -> Installed | None:
+    """Return the variant, if it is in the store already.
+
+    Raises:
+        UsageError: Something else is in the store under this name.
+    """
+    before = store.find(variant)
+    if before is None:
+        return None
+    made_from = (before.provenance or {}).get("converted_from", {})
+    if isinstance(made_from, dict) and made_from.get("sha256") == original.digest:
+        return before
+    raise taken(before.id)
+
+
+def _refuse_unconvertible(name: str, format_: str, path: Path) -> None:
+    if format_ not in CONVERTIBLE:
+        raise UsageError(
+            f"{name} is in the format {format_}, which cannot be converted",
+            fix="use it as it is" if format_ == ONNX else "convert from a .gguf file or a Hugging Face folder",
+        )
+    files = len(split_names(path.name)) if format_ == GGUF else 1
+    if files > 1:
+        raise UsageError(
+            f"{name} is in {files} files, and only a model in one file can be converted",
+            fix="join them first, with llama.cpp's llama-gguf-split --merge FIRST-PART.gguf WHOLE.gguf",
+        )
 
 
 def _sha256(path: Path, progress: Progress) -> str:
@@ -246,11 +265,23 @@ def _refuse_taken(store: Store, variant: Variant) -> None:
 
 @contextmanager
 def _workplace(store: Store, variant: Variant) -> Iterator[Path]:
-    """Provide an empty folder in the store's staging, and clear it afterwards."""
-    staging = store.root / "staging"
-    staging.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"convert-{variant.model[:40]}-", dir=staging))
+    """Provide an empty folder in the store's staging, and clear it afterwards.
+
+    Whoever converts to the same variant waits meanwhile. What a killed conversion left there is cleared first.
+    """
+    from filelock import FileLock
+
+    name = "convert-" + variant.id.replace(":", "-")
+    place, locks = store.root / "staging" / name, store.root / "locks"
     try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{name}.lock"):
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True, exist_ok=True)
+            try:
+                # A new name each time: the tools of a killed conversion may take a moment to notice.
+                yield Path(tempfile.mkdtemp(dir=place))
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
+    except OSError as error:
+        raise disk_error(error, store.root) from error

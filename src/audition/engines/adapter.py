@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import json
 import queue
 import sys
 import threading
@@ -84,6 +85,10 @@ class AnyEngine:
         said = self._settled(describe()) if describe else {}
         if not isinstance(said, dict):
             raise TypeError(f"describe must give a dict, not {type(said).__name__}")
+        try:
+            json.dumps(said, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise TypeError(f"describe must give what JSON can hold: {error}") from error
         cls = type(self._engine)
         if cls.__module__.startswith("audition.engines."):
             return said

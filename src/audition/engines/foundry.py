@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,7 +25,7 @@ from audition.engines.protocol import Chunk, EngineError, Finish
 from audition.engines.tokens import CHATML, SAMPLING, check_messages, room, seed_for
 from audition.models.folder import chat_template, read_object, section
 from audition.models.header import ModelFileError
-from audition.store.blobs import link_or_copy
+from audition.store.blobs import disk_error, link_or_copy
 from audition.store.foundry.process import explained, foundry_dir
 from audition.store.foundry.sdk import open_sdk
 
@@ -49,7 +50,14 @@ class Foundry:
     requires = "foundry-local-sdk"
 
     def __init__(self) -> None:
-        self._sdk, self._manager = open_sdk(foundry_dir() / "engine")
+        folder = foundry_dir() / "engine"
+        try:
+            (folder / "logs").mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder / "logs"):
+                pass
+        except OSError as error:
+            raise disk_error(error, folder) from error  # which the SDK would say in its own words, and not why
+        self._sdk, self._manager = open_sdk(folder)
         self._catalog = self._manager.get_catalog(self._sdk.CatalogType.LOCAL)
         self._model: Any = None
         self._prepared: Path | None = None

@@ -105,6 +105,13 @@ def located(engine: str) -> str:
             fix=_other_modules(top) or f"put {top}.py into this folder, or install the package that has it",
             code="engine_unavailable",
         )
+    if spec.submodule_search_locations is None and reference.module != top:
+        raise UsageError(
+            f"{reference.module} is no module: {top} is a file, not a package",
+            fix=f"write {reference.name + '=' if reference.name != reference.value else ''}"
+            f"{top}:{reference.value.partition(':')[2]}",
+            code="engine_unavailable",
+        )
     origin = next(iter(spec.submodule_search_locations or ()), spec.origin)
     folder = str(Path(origin).parent) if origin and spec.origin not in ("built-in", "frozen") else None
     return str(Reference(reference.name, reference.value, folder))

@@ -11,6 +11,7 @@ from audition.engines.reference import Reference, engine_name
 from audition.errors import UsageError, nearest
 from audition.models.spec import ANY
 from audition.paths import home
+from audition.text import one_line
 
 GROUP = "audition.engines.v1"
 
@@ -75,7 +76,8 @@ def engine_for(format_: str, asked: str | None = None) -> str:
     formats = formats_of(asked) if _is_ours(find_engine(asked)) else None
     if formats is not None and format_ == ANY:
         raise UsageError(
-            f"{asked} needs a model to run, and its entry names none", fix='add "source": "file:path/to/model.gguf"'
+            f'{asked} needs a model to run, and its entry in models.json has no "source"',
+            fix='add "source": "file:path/to/model.gguf"; "weights" are for an engine of your own',
         )
     if formats is not None and format_ not in formats:
         able = [name for name in engine_names() if format_ in (_formats(name) or ())]
@@ -141,17 +143,29 @@ def find_engine(name: str) -> EntryPoint:
     """Return the entry point of an engine, not yet loaded; of a `Reference`, one that nobody registered.
 
     Raises:
-        UsageError: No engine has that name; the nearest is given.
+        UsageError: No engine has that name; the nearest is given. Or a reference takes the name of another engine.
     """
     reference = Reference.parse(name)
+    points = {point.name: point for point in reversed(list(entry_points(group=GROUP)))}
     if reference is not None:
+        point = points.get(reference.name)
+        if point is not None and point.value != reference.value:
+            # In every report its figures would pass for those of the engine that is known by this name.
+            raise UsageError(
+                f"{reference.name} is another engine's name ({point.value}), so {reference.value} cannot have it",
+                fix=f"give it a name of its own: my-{reference.name}={reference.value}",
+            )
         return EntryPoint(reference.name, reference.value, GROUP)
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            return point
+    if name in points:
+        return points[name]
+    raise UsageError(f'there is no engine "{one_line(name, 60)}"', fix=_meant(name), code="engine_unavailable")
+
+
+def _meant(name: str) -> str:
+    """Return what a name that no engine has may have been meant to be."""
+    from audition.engines.endpoint.local import FOUNDRY, USUAL
+
+    if name.casefold() in USUAL.keys() - {FOUNDRY}:
+        return f"{name.casefold()} is a server: --endpoint {name.casefold()}"
     known = engine_names()
-    raise UsageError(
-        f'there is no engine "{name}"',
-        fix=nearest(name, known) or "known engines: " + ", ".join(known),
-        code="engine_unavailable",
-    )
+    return f"{nearest(name, known) or ''} known engines: {', '.join(known)}; or name a package.module:Class".lstrip()

@@ -9,9 +9,10 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from audition.engines.protocol import EngineError
-from audition.errors import UsageError
+from audition.errors import UsageError, nearest
 from audition.paths import expanded
 from audition.text import one_line
 
@@ -28,6 +29,8 @@ _T = TypeVar("_T")
 
 _FIXES = {
     "connection_refused": "start the server, or check the address",
+    "connection_failed": "check the network and the address",
+    "connect_timeout": "check the address, and whether a firewall is between",
     "host_not_found": "check the address",
     "not_found": "check the path of the address; most end in /v1",
     "tls_error": "check whether the server speaks https or http",
@@ -126,6 +129,7 @@ async def _look(url: str, timeout_s: float) -> Identity | None:
 
 
 async def _find(settings: dict[str, Any]) -> Server:
+    from audition.engines.endpoint import local
     from audition.engines.endpoint.identify import FOUNDRY, Identity, identify, match
 
     session = connect(settings)
@@ -136,6 +140,9 @@ async def _find(settings: dict[str, Any]) -> Server:
             if settings["model"]:
                 return Server(settings, {}, Identity())
             fix = _FIXES.get(error.code, f"name the model: --endpoint '{settings['url']}#MODEL'")
+            if error.code == "host_not_found":
+                names = [*local.USUAL, local.FOUNDRY]
+                fix = nearest(urlsplit(settings["url"]).hostname or "", names) or fix
             if error.code == "not_found":
                 # Somebody answers, but not at this path: the command is wrong.
                 message = f"{settings['url']}/models is not there: {error.message}"

@@ -23,7 +23,8 @@ from audition.testing.conformance import PROMPT, check_adapter
 def main(adapter: str, weights: Path | None, prompt: str, context: int, timeout: float, as_json: bool) -> None:
     """Check an adapter, and say what to mend.
 
-    It is imported and run in a process of its own, as when it is measured. The exit code is 0 without faults, else 1.
+    It is imported and run in a process of its own, as when it is measured. The exit code is 0
+    without faults, 1 with one, 2 where there is no such engine, module or file.
     """
     load_timeout_s = max(300.0, timeout)
     try:

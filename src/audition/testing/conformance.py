@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from audition.bench.meters.memory import MemoryMeter
 from audition.engines.adapter import PLAIN
 from audition.engines.host import EngineProcess
 from audition.engines.protocol import EngineDied, EngineError, Reply
 from audition.engines.reference import engine_name, reference_to
+from audition.engines.registry import find_engine
 from audition.errors import UsageError
 from audition.paths import expanded
+from audition.testing.mending import HALF_CHARACTER, mend, mend_answer
 from audition.text import one_line
 
 PROMPT = "Name three colours, and say of each in one sentence where it is seen in nature."
@@ -103,16 +106,16 @@ def check_adapter(
         answer_timeout_s: How long one answer may take.
 
     Raises:
-        UsageError: There are no such weights, or the class is where no other process could import it.
+        UsageError: There are no such weights or no such engine, or the class is where no other process could import it.
     """
     path = None if weights is None else expanded(str(weights)).absolute()
     if path is not None and not path.exists():
         raise UsageError(f"there are no weights at {path}", fix="name a file or a folder")
+    reference = reference_to(adapter)
+    find_engine(reference)
     with tempfile.TemporaryDirectory(prefix="audition-", ignore_cleanup_errors=True) as folder:
         log = Path(folder, "engine.log")
-        examination = _Examination(
-            reference_to(adapter), path, log, prompt, {"context": context}, load_timeout_s, answer_timeout_s
-        )
+        examination = _Examination(reference, path, log, prompt, {"context": context}, load_timeout_s, answer_timeout_s)
         examination.run()
         return examination.result()
 
@@ -152,8 +155,10 @@ class _Examination:
         try:
             with EngineProcess(self.engine, self.log) as process, MemoryMeter(process.pid) as meter:
                 self._describe(process)
-                check = "load"
                 before = _total(meter)
+                check = "estimate_memory"
+                self._estimate(process)
+                check = "load"
                 self.facts["load_ms"] = round(process.load(self.weights, self.settings, self.load_timeout_s), 3)
                 self._passed("load")
                 check = "answer"
@@ -181,7 +186,7 @@ class _Examination:
                 process.load(self.weights, self.settings, self.load_timeout_s)
                 self._compare(first, again, after_another, _text(self._ask(process, self.prompt)))
         except (EngineError, EngineDied) as error:
-            self._found(Level.FAULT, check, _mend(error, check))
+            self._found(Level.FAULT, check, mend(error, check) + self._hint(check, error))
         finally:
             self._printed()
 
@@ -207,6 +212,27 @@ class _Examination:
                 "params",
                 f"it takes no {', '.join(missing)}: take **params, or these names, and heed them",
             )
+
+    def _estimate(self, process: EngineProcess) -> None:
+        """What it says of its memory decides whether a run loads it at all."""
+        if "estimate_memory" not in process.description.get("offers", ()):
+            return
+        needed = self.facts["estimated_bytes"] = process.estimate_memory(self.weights, self.settings)
+        here = psutil.virtual_memory().total
+        if needed is not None and needed > here:
+            self._found(
+                Level.ADVICE,
+                "estimate_memory",
+                f"it expects {needed / 1e9:,.0f} GB of memory, and this machine has {here / 1e9:,.0f} GB: a run would "
+                "not load it; give bytes",
+            )
+        else:
+            self._passed("estimate_memory")
+
+    def _hint(self, check: str, error: EngineError | EngineDied) -> str:
+        """Return what may be the reason of a failed load: weights that nobody named."""
+        is_missing = check == "load" and self.weights is None and isinstance(error, EngineError)
+        return " (it was given no weights: name them with --weights)" if is_missing else ""
 
     def _first_answer(self, process: EngineProcess) -> str | None:
         reply = self._asked(process, "answer", self.prompt)
@@ -327,10 +353,13 @@ class _Examination:
         """Return the reply; None where it failed, which is found then."""
         reply = self._ask(process, prompt, **params)
         if reply.failure is not None:
-            self._found(Level.FAULT, check, _mend_answer(reply.failure[1]))
+            self._found(Level.FAULT, check, mend_answer(reply.failure[1]))
             return None
         if reply.cancelled:
             self._found(Level.FAULT, check, f"there was no whole answer within {self.answer_timeout_s:g} s")
+            return None
+        if not _is_utf8(_text(reply)):
+            self._found(Level.FAULT, check, HALF_CHARACTER)
             return None
         self._passed(check)
         return reply
@@ -358,34 +387,14 @@ def _text(reply: Reply) -> str:
     return "".join(chunk.text for chunk in reply.chunks)
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _total(meter: MemoryMeter) -> int | None:
     memory = meter.now(whole=True)
     return None if memory is None else memory.total
-
-
-def _mend(error: EngineError | EngineDied, check: str) -> str:
-    """Return what to mend where the process ended, or could not even be started or loaded."""
-    message = error.message
-    if error.code == "engine_hung" and check == "load":
-        return f"{message}: load has to return once the model can answer"
-    if error.code == "engine_hung":
-        return f"{message}: yield pieces, so that it can be stopped between two of them, and let generate end"
-    if error.code == "engine_crashed":
-        return f"{message}: the log shows where"
-    if "__init__() missing" in message:
-        return f"{message}: it is made without arguments; take what you need in load"
-    if check == "load" and re.search(r"load\(\) (takes|missing|got)", message):
-        return f"load cannot be called with a path alone: define load(self, weights_path) ({message})"
-    return message
-
-
-def _mend_answer(message: str) -> str:
-    wrong = re.search(r"(generate|chat) must give str, not (\w+)", message)
-    if wrong is None:
-        return message
-    method, kind = wrong.groups()
-    if kind == "bytes":
-        return f"{method} gave bytes: give str; decode with utf-8, and keep the bytes of an unfinished character back"
-    if kind == "NoneType":
-        return f"{method} gave None: return the text, or yield its pieces"
-    return f"{method} gave {kind}: return str, or yield str"

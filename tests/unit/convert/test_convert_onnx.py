@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -86,9 +90,68 @@ def test_a_folder_is_given_to_the_tools_without_what_is_not_the_models(convert, 
     assert "converting to ONNX int4: config.json model.safetensors tokenizer.json tokenizer_config.json" in told
 
 
-def test_onnx_is_not_converted_again(convert, tmp_path, works):
+def test_onnx_is_not_converted_again(tmp_path):
+    told = []
+    with pytest.raises(UsageError, match="cannot be converted") as caught:
+        importing.original_at(onnx_folder(tmp_path / "m"), NO_LICENCE, lambda what, done, total: told.append(what))
+    assert caught.value.fix == "use it as it is"
+    assert told == [], "it is refused before its files are read through"
+
+
+def test_an_installed_onnx_model_is_not_converted_again(convert, works, original):
     with pytest.raises(UsageError, match="cannot be converted"):
-        convert(works, importing.original_at(onnx_folder(tmp_path / "m"), NO_LICENCE))
+        convert(works, replace(original, format="onnx-genai"))
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "sentence"),
+    [
+        (errno.EROFS, "not_writable", "cannot write to .*: Read-only file system"),
+        (errno.ENOSPC, "disk_full", "the disk filled up while writing to"),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_said(convert, works, monkeypatch, number, code, sentence):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(onnx, "_bring", refuse)
+    with pytest.raises(AuditionError, match=sentence) as caught:
+        convert(works)
+    assert caught.value.code == code
+
+
+def test_what_a_killed_conversion_left_is_cleared_by_the_next(home, convert, works, original, tmp_path):
+    told = []
+    program = f"""
+import pathlib, sys
+from audition.convert import importing, onnx
+from audition.models.spec import Licence
+from audition.store.store import Store
+onnx.need_tools = lambda: None
+onnx._COMMAND = (sys.executable, "-c", "import sys; sys.stdin.read()")
+original = importing.original_at(pathlib.Path({str(original.path)!r}), Licence.named(None, source="import"))
+importing.import_onnx(Store(), original, "int4", log=pathlib.Path({str(tmp_path / "killed.log")!r}),
+                      progress=lambda *_: print("under way", flush=True))
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline().strip() == b"under way"
+        assert Store().leftovers(), "it has begun"
+        process.kill()
+    assert Store().leftovers(), "it could clear nothing"
+    convert(works, progress=lambda what, *_: told.append(what))
+    assert any("building" in what for what in told), "it is converted from the start"
+    assert Store().leftovers() == []
+
+
+def test_two_who_convert_at_once_convert_once(convert, works, tmp_path):
+    count = tmp_path / "count"
+    script = (
+        f"import pathlib; pathlib.Path({str(count)!r}).open('a').write('x'); import time; time.sleep(0.5)\n" + works
+    )
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: convert(script), range(2))
+    assert first == second
+    assert count.read_text() == "x"
 
 
 FAULTS = {

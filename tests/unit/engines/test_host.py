@@ -305,7 +305,7 @@ def test_figures_that_are_no_json_fail_the_request_only(loaded: Callable[[str], 
 
 
 def test_a_description_that_is_no_json_fails_the_engine(log: Path) -> None:
-    with pytest.raises(EngineError, match="JSON"):
+    with pytest.raises(EngineError, match="undescribable: TypeError: describe must give what JSON can hold: "):
         EngineProcess("undescribable", log)
 
 

@@ -121,3 +121,13 @@ def test_what_an_adapter_can_load_is_asked_in_a_process_of_its_own() -> None:
 
 def test_the_log_of_a_question_has_a_name_that_every_disk_takes() -> None:
     assert probe_log("a.b:C@/x/y") == home() / "logs" / "probe-a.b-C.log"
+
+
+def test_the_name_of_a_file_in_the_place_of_a_module_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lone_adapter.py").write_text("class Mine: pass\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"lone_adapter\.py is no module: lone_adapter is a file") as caught:
+        located("mine=lone_adapter.py:Mine")
+    assert caught.value.fix == "write mine=lone_adapter:Mine"

@@ -118,3 +118,37 @@ def test_an_engine_that_does_not_run_the_format_is_refused_with_one_that_does() 
 @pytest.mark.usefixtures("faulty")
 def test_an_engine_of_others_is_given_any_format() -> None:
     assert engine_for("safetensors", "steady") == "steady"
+
+
+@pytest.mark.parametrize("name", ["llamacpp", "steady"])
+@pytest.mark.usefixtures("faulty")
+def test_an_adapter_cannot_have_the_name_of_another_engine(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} is another engine's name") as caught:
+        engine_for("gguf", f"{name}=faulty_engines:Whole")
+    assert caught.value.fix == f"give it a name of its own: my-{name}=faulty_engines:Whole"
+
+
+@pytest.mark.usefixtures("faulty")
+def test_an_adapter_may_be_called_what_it_is_registered_as() -> None:
+    assert find_engine("steady=faulty_engines:Steady").value == "faulty_engines:Steady"
+
+
+def test_the_name_of_a_server_brings_the_option_for_servers() -> None:
+    with pytest.raises(UsageError, match='there is no engine "Ollama"') as caught:
+        find_engine("Ollama")
+    assert caught.value.fix == "ollama is a server: --endpoint ollama"
+
+
+def test_an_unknown_name_brings_all_engines_beside_the_nearest() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_engine("lamacpp")
+    fix = str(caught.value.fix)
+    assert fix.startswith('did you mean "llamacpp"? known engines: ')
+    assert set(engine_names()) <= set(fix.replace(";", ",").replace(":", ",").split(", "))
+
+
+def test_an_entry_with_weights_and_an_engine_of_ours_is_told_that_it_has_no_source() -> None:
+    with pytest.raises(
+        UsageError, match=r'llamacpp needs a model to run, and its entry in models\.json has no "source"'
+    ):
+        engine_for("any", "llamacpp")

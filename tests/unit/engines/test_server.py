@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from audition.engines.endpoint import connection
 from audition.engines.protocol import EngineError
 from audition.engines.server import Server, connect, find_server, read_key, settings_of
 from audition.errors import UsageError
@@ -194,6 +197,27 @@ def test_nobody_at_the_address_is_said() -> None:
     with pytest.raises(EngineError) as caught:
         find_server(settings_of("127.0.0.1:9"))
     assert caught.value.code == "connection_refused"
+
+
+def test_a_network_that_is_not_there_is_said_and_no_model_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unreachable(*_: object) -> None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(connection, "_connect", unreachable)
+    with pytest.raises(EngineError, match=r"no connection to 127\.0\.0\.1:9: Network is unreachable") as caught:
+        find_server(settings_of("127.0.0.1:9"))
+    assert caught.value.fix == "check the network and the address"
+
+
+@pytest.mark.parametrize("name", ["olama", "OLLAMA"])
+def test_a_misspelt_name_of_a_server_brings_the_nearest(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    async def unknown(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(connection, "_connect", unknown)
+    with pytest.raises(EngineError, match="no address is known") as caught:
+        find_server(settings_of(name))
+    assert str(caught.value.fix).startswith('did you mean "ollama"')
 
 
 def test_a_server_is_asked_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ BAD = {
     "Bytes": ("answer", "generate gave bytes: give str; decode with utf-8", "return b'one two'"),
     "Nothing": ("answer", "generate gave None: return the text", "return None"),
     "Mapping": ("answer", "generate gave dict: return str", "return {'text': 'one'}"),
+    "Half": ("answer", "the text has half a character", "yield 'Gr'; yield chr(0xDCC3); yield 'n'"),
     "Empty": ("answer", "the answer has no text", "return iter(())"),
     "Raises": ("answer", "ValueError: no more", "raise ValueError('no more')"),
     "Crashes": ("answer", "ended by itself with status 7", "import os; os._exit(7)"),
@@ -67,6 +68,10 @@ ADVICE = {
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lines = [GOOD, "class NoLoad:\n    def generate(self, prompt): return 'one'\n"]
     lines.append("class LoadTakesNothing:\n    def load(self): pass\n    def generate(self, prompt): return 'one'\n")
+    lines.append("class NeedsWeights(Good):\n    def load(self, path): self.size = len(path)\n")
+    lines.append("class Huge(Good):\n    def estimate_memory(self, path): return 10**15\n")
+    lines.append("class Modest(Good):\n    def estimate_memory(self, path): return 10**6\n")
+    lines.append("class Vague(Good):\n    def estimate_memory(self, path): return 'lots'\n")
     lines.append("class NeedsSize(Good):\n    def __init__(self, size): pass\n")
     lines.append("class LoadHangs(Good):\n    def load(self, path): time.sleep(3600)\n")
     lines.append("class Prints(Good):\n    def load(self, path): print('loading')\n")
@@ -126,6 +131,8 @@ def test_what_could_be_better_is_said_and_is_no_fault(project: Path, name: str) 
         ("NoLoad", "import", "NoLoad has no load(weights_path)"),
         ("Absent", "import", "there is no Absent in"),
         ("NeedsSize", "import", "it is made without arguments; take what you need in load"),
+        ("NeedsWeights", "load", "has no len() (it was given no weights: name them with --weights)"),
+        ("Vague", "estimate_memory", "estimate_memory must give a number of bytes as int, not 'lots'"),
         ("LoadTakesNothing", "load", "load cannot be called with a path alone: define load(self, weights_path)"),
         ("LoadHangs", "load", "load has to return once the model can answer"),
         ("Miscounts", "count_tokens", "count_tokens failed"),
@@ -134,6 +141,23 @@ def test_what_could_be_better_is_said_and_is_no_fault(project: Path, name: str) 
 def test_an_adapter_that_cannot_be_used_is_told_why(project: Path, name: str, step: str, sentence: str) -> None:
     result = check(name, load_timeout_s=1.0)
     assert sentence in sentences(result, Level.FAULT)[step], str(result)
+
+
+def test_an_estimate_that_keeps_a_run_from_loading_it_is_said(project: Path) -> None:
+    result = check("Huge")
+    assert result.ok, "it may be meant for another machine"
+    assert "it expects 1,000,000 GB of memory" in sentences(result, Level.ADVICE)["estimate_memory"]
+    assert result.facts["estimated_bytes"] == 10**15
+
+
+def test_an_estimate_that_fits_passes(project: Path) -> None:
+    assert "estimate_memory" in check("Modest").passed
+
+
+def test_an_engine_that_is_not_there_is_no_finding(project: Path) -> None:
+    with pytest.raises(UsageError, match='there is no engine "my_engines"') as caught:
+        check_adapter("my_engines")
+    assert "package.module:Class" in str(caught.value.fix)
 
 
 def test_memory_that_stays_after_unloading_is_said(project: Path) -> None:
