@@ -95,6 +95,11 @@ def test_hostile_text_stays_text(rows, width):
         assert len(text) < 20_000, "it is cut"
 
 
+def test_one_long_text_does_not_push_the_others_out(rows):
+    text = shown(models_table([{**rows[0], "licence": "L" * 200}]), 10_000)
+    assert "L" * 41 not in text
+
+
 def test_hostile_facts_stay_text(home, machine):
     facts = model_facts("smollm2-135m", machine).to_json()
     evil = {**hostile(facts), "from": dict.fromkeys(facts["from"], HOSTILE * 20), "notes": [HOSTILE * 20]}
