@@ -19,7 +19,7 @@ from audition.store.transfer.settings import Settings
 from audition.store.transfer.web import Location
 from file_server import FileServer
 
-QUICK = Settings(socket_s=0.5, drip_s=0.5, first_wait_s=0.01, longest_wait_s=0.05, connections=1, save_s=0.0)
+QUICK = Settings(socket_s=0.4, drip_s=0.4, first_wait_s=0.01, longest_wait_s=0.05, connections=1, save_s=0.0)
 WIDE = replace(QUICK, connections=3, piece=100_000, widen_s=0.0)
 
 

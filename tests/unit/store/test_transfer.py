@@ -89,6 +89,18 @@ def test_a_fast_connection_is_enough(sink, server, settings):
     assert len(server.requests) == 1
 
 
+def test_what_has_arrived_outlives_another_name_for_the_same_bytes(sink, server):
+    """The servers of a content network need not agree on an ETag; the promised digest decides."""
+    server.fail(PATH, CUT, Fault(headers={"ETag": '"other"'}))
+    server.etags[PATH] = '"first"'
+    server.fail_always(PATH, Fault(headers={"ETag": '"other"'}))
+    fetch(sink, server)
+    _, refused, second = server.requests
+    assert refused.headers["if-range"] == '"first"'
+    assert second.headers["range"] == f"bytes={HALF}-"
+    assert "if-range" not in second.headers
+
+
 # Digests.
 
 

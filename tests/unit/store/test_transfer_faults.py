@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import threading
 import time
+from dataclasses import replace
 from email.utils import formatdate
 
 import pytest
@@ -152,9 +155,14 @@ FOR_EVER = {
 }
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["one connection", "several"])
-@pytest.mark.parametrize(("fault", "code", "words"), FOR_EVER.values(), ids=FOR_EVER.keys())
-def test_what_happens_for_ever_is_told_in_one_sentence(sink, server, settings, fault, code, words, wide):
+WITH_SEVERAL = ("500", "stall", "silence", "cut", "cut, and no ranges", "wrong bytes")
+
+
+@pytest.mark.parametrize(
+    ("name", "wide"), [*((name, False) for name in FOR_EVER), *((name, True) for name in WITH_SEVERAL)]
+)
+def test_what_happens_for_ever_is_told_in_one_sentence(sink, server, settings, name, wide):
+    fault, code, words = FOR_EVER[name]
     if wide:
         settings(WIDE)
     server.fail_always(PATH, fault)
@@ -202,6 +210,17 @@ def test_a_server_that_is_not_there_is_told_so(sink, server):
     assert error.code == "no_network"
     assert "cannot be reached" in error.message
     assert "proxy" in error.fix
+
+
+def test_a_look_up_that_never_ends_is_given_up(sink, settings, monkeypatch):
+    """No time-out of a socket reaches it."""
+    never = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: never.wait(30))
+    settings(replace(QUICK, socket_s=0.1, drip_s=0.1))
+    with pytest.raises(AuditionError, match=r"nothing has arrived for 0\.3 s") as caught:
+        sink.download(promised(DATA), Location("https://example.org/model.gguf"))
+    never.set()
+    assert caught.value.code == "stalled"
 
 
 def test_a_name_that_nobody_knows_is_told_so(sink):

@@ -182,13 +182,15 @@ class Download:
         self._partial.validator = None
         self._is_spliced = False
         self._useless = 0
+        self._follower.stop()  # Windows removes no file that is open
         self._partial.drop()
-        self._renew_follower()
+        self._follower = self._new_follower()
 
     def _on_size(self, restarted: bool) -> None:
         """Called from a request's thread as soon as its answer is accepted."""
         if restarted:
-            self._renew_follower()
+            self._follower.stop()
+            self._follower = self._new_follower()
             self._is_spliced = False
         self._partial.save(self._pieces.arrived)
 
@@ -197,10 +199,6 @@ class Download:
         follower = Follower(self._partial.path)
         follower.start()
         return follower
-
-    def _renew_follower(self) -> None:
-        self._follower.stop()
-        self._follower = self._new_follower()
 
     def _save_and_tell(self) -> None:
         self._follower.follow(self._pieces.front)

@@ -33,6 +33,7 @@ class Stream:
         self._route = route
         self._accepted = accepted
         self._end: int | None = None
+        self._fault: Fault | None = None
         self.alive_at = time.monotonic()
         self.is_accepted = False
 
@@ -89,8 +90,10 @@ class Stream:
         if total is None and self._pieces.size is None:
             raise Fault("it does not say how large the file is", start_over=True)
         here = validator(answer.headers)
-        if self._partial.validator and here and here != self._partial.validator:
-            raise Fault("the file there has changed in between", start_over=True)
+        if self._is_other(here):
+            if not self._partial.wanted.is_promised:
+                raise Fault("the file there has changed in between", start_over=True)
+            self._partial.validator = None
         self._learn(total, here)
         self._accepted(False)
 
@@ -98,6 +101,11 @@ class Stream:
         promised = self._partial.wanted.size
         if promised is not None and answer.length not in (None, promised):
             raise _other_size(answer.length or 0, promised)
+        if is_part and self._is_other(validator(answer.headers)) and self._partial.wanted.is_promised:
+            # Two servers of one network may call the same bytes differently, and the digest will tell in the end:
+            # what has arrived is not thrown away for a name.
+            self._partial.validator = None
+            raise Fault("it takes the file for another one now")
         if is_part:
             if not self._pieces.restart(self._claim, promised):
                 raise Fault("it sends the whole file where a part was asked for", start_over=True)
@@ -107,6 +115,10 @@ class Stream:
         self._partial.validator = None
         self._learn(answer.length, validator(answer.headers))
         self._accepted(is_part)
+
+    def _is_other(self, here: str | None) -> bool:
+        """Whether the server calls the file by another name than before."""
+        return bool(self._partial.validator and here and here != self._partial.validator)
 
     def _learn(self, total: int | None, here: str | None) -> None:
         """Take over what the answer says of the file, if that is what was promised."""
@@ -150,9 +162,17 @@ class Stream:
 
     def _fill(self, answer: Answer, buffer: memoryview) -> int:
         """Read until the buffer is full, the body ends, or what is there should be written at last."""
+        if self._fault is not None:
+            raise self._fault
         count, since = 0, time.monotonic()
         while count < len(buffer) and self._claim.live:
-            got = answer.readinto(buffer[count:])
+            try:
+                got = answer.readinto(buffer[count:])
+            except Fault as fault:
+                if not count:
+                    raise
+                self._fault = fault  # once what came before it is written
+                break
             self.alive_at = time.monotonic()
             count += got
             if not got or self.alive_at - since > _FLUSH_S:

@@ -15,7 +15,6 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
@@ -23,6 +22,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 import audition
 from audition.errors import AuditionError
 from audition.store.transfer.answers import content_range, refuse_encoding, status_fault
+from audition.store.transfer.client import PORTS, opener
 from audition.store.transfer.fault import Fault, Tries
 from audition.store.transfer.settings import Settings, in_force
 from audition.text import one_line
@@ -31,15 +31,6 @@ MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _EXPIRED = (400, 401, 403, 404, 410)
 _NETWORK_FIX = "check the network and the proxy settings (https_proxy, no_proxy)"
-_PORTS = {"http": 80, "https": 443}
-# Where systems keep the certificates that they trust, for a Python that was built without knowing it.
-_CA_FILES = (
-    "/etc/ssl/cert.pem",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/ssl/ca-bundle.pem",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +162,7 @@ class Route:
         self.location = location
         self._settings = settings or in_force()
         self._led_to: Location | None = None
-        self._opener: urllib.request.OpenerDirector | None = None
+        self._openers: dict[str, urllib.request.OpenerDirector] = {}
 
     def get(self, headers: Mapping[str, str]) -> Answer:
         """Ask for the file, following redirects; every status but those of redirects is returned.
@@ -242,14 +233,15 @@ class Route:
         raise Fault(f"it redirects more than {MAX_REDIRECTS} times", lasting=True)
 
     def _request(self, location: Location, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-        url = urlunsplit(_allowed(location))
+        parts = _allowed(location)
+        url = urlunsplit(parts)
         # A server that compresses would send bytes that cannot be verified, and ranges of something else.
         own = {"User-Agent": f"audition/{audition.__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
         request = urllib.request.Request(url, headers={**own, **location.headers, **headers})  # noqa: S310 - checked
-        if self._opener is None:
-            self._opener = _opener()
+        if parts.scheme not in self._openers:
+            self._openers[parts.scheme] = opener(parts.scheme)
         try:
-            response = self._opener.open(request, timeout=self._settings.socket_s)
+            response = self._openers[parts.scheme].open(request, timeout=self._settings.socket_s)
         except urllib.error.URLError as error:
             raise _unreachable(error.reason) from error
         except TimeoutError as error:
@@ -292,7 +284,7 @@ def _name(location: Location) -> str:
 
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
-    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
 
 
 def _allowed(location: Location) -> SplitResult:
@@ -305,7 +297,7 @@ def _allowed(location: Location) -> SplitResult:
     try:
         parts = urlsplit(location.url)
         host, _ = parts.hostname, parts.port
-        if parts.scheme not in _PORTS or not host:
+        if parts.scheme not in PORTS or not host:
             raise Fault("its address is not one of the web (https://)", code="bad_source", fix=fix, lasting=True)
         host = host if ":" in host else host.encode("idna").decode()
     except ValueError as error:
@@ -345,48 +337,6 @@ def _redirected(location: Location, target: str) -> Location:
     if before.scheme == "https" and parts.scheme != "https":
         raise Fault("it redirects from https to http", lasting=True)
     return after if _origin(before) == _origin(parts) else replace(after, headers={})
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    """Return a client that follows no redirect, raises for no status and opens only what is of the web."""
-    proxies = urllib.request.getproxies()
-    for scheme in _PORTS:
-        if "all" in proxies:
-            proxies.setdefault(scheme, proxies["all"])
-    opener = urllib.request.OpenerDirector()
-    opener.add_handler(_Proxies(proxies))
-    opener.add_handler(urllib.request.HTTPHandler())
-    opener.add_handler(urllib.request.HTTPSHandler(context=_trust()))
-    return opener
-
-
-class _Proxies(urllib.request.ProxyHandler):
-    def proxy_open(self, req: urllib.request.Request, proxy: str, type: str) -> object:
-        scheme = proxy.partition("://")[0].lower() if "://" in proxy else "http"
-        if scheme not in _PORTS and not urllib.request.proxy_bypass(req.host or ""):
-            why = f"the proxy is a {one_line(scheme, 20)}:// one, which is not supported"
-            raise Fault(why, code="no_network", fix="set https_proxy to an http:// proxy", lasting=True)
-        return super().proxy_open(req, proxy, type)
-
-
-def _trust() -> ssl.SSLContext:
-    """Return who is trusted: what SSL_CERT_FILE or SSL_CERT_DIR names, else what the system trusts."""
-    import os
-    import sys
-
-    if not (os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")):
-        if sys.platform in ("win32", "darwin"):
-            try:
-                import truststore
-            except ModuleNotFoundError:
-                pass
-            else:
-                return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        paths = ssl.get_default_verify_paths()
-        if not paths.cafile and not paths.capath:
-            known = next((file for file in _CA_FILES if Path(file).is_file()), None)
-            return ssl.create_default_context(cafile=known)
-    return ssl.create_default_context()
 
 
 def _unreachable(error: object) -> Fault:
