@@ -245,13 +245,14 @@ def use(hub: HubServer, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     import huggingface_hub.constants
     from huggingface_hub.utils import close_session
 
-    from audition.store.hub import client
+    from audition.store.hub import client, lookup
     from audition.store.transfer import settings
 
     close_session()  # of an earlier test, whose hub is gone
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(folder / "token"))
     monkeypatch.setattr(client, "BACK_OFF_S", 0.01)
+    monkeypatch.setattr(lookup, "FRESH_S", 0.0)
     quick = replace(settings.SETTINGS, first_wait_s=0.01, longest_wait_s=0.05)
     monkeypatch.setattr(settings, "SETTINGS", quick)
 

@@ -174,6 +174,13 @@ def test_a_hubs_file_is_delivered_from_one_commit(hub, content):
     assert store.find(replace(from_hub(), model="other")).digest == installed.digest
 
 
+def test_parts_are_not_taken_for_another_model_with_the_same_bytes(hub, content):
+    installed = Store().ensure(from_hub(), NO_LICENCE)
+    parts = tuple(VariantFile(f"m-0000{n}-of-00002.gguf", len(content), installed.digest) for n in (1, 2))
+    assert Store().find(replace(from_hub(":other"), files=parts)) is None
+    assert Store().find(replace(from_hub(":other"), files=parts[:1])).digest == installed.digest
+
+
 def test_once_it_is_here_the_hub_is_not_asked(hub, monkeypatch):
     installed = Store().ensure(from_hub(), NO_LICENCE)
     asked = len(hub.requests)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -61,7 +62,8 @@ def rm(names: tuple[str, ...]) -> None:
         said = f"{size(freed)} freed"
         if links and not freed:
             where = printable(links[0].path) if len(links) == 1 else f"{len(links)} files"
-            said = f"nothing freed: it was a link to {where}, which stays as it is"
+            stays = ", which stays as it is" if Path(links[0].path).exists() else ""
+            said = f"nothing freed: it was a link to {where}{stays}"
         output.stdout().print(f"{entry.id} removed, {said}", soft_wrap=True)
 
 

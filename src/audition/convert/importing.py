@@ -17,6 +17,7 @@ from audition.models.catalog import alias_of, check_alias
 from audition.models.folder import GGUF, ONNX, SAFETENSORS, format_of, open_folder
 from audition.models.folder_check import check_folder, refuse_bad
 from audition.models.folder_header import read_header
+from audition.models.gguf_split import split_names
 from audition.models.header import ModelHeader
 from audition.models.spec import Licence, LicenceClass, Variant, VariantFile
 from audition.store import elsewhere
@@ -127,6 +128,12 @@ def import_onnx(
         raise UsageError(
             f"{original.id} is in the format {original.format}, which cannot be converted",
             fix="convert from a .gguf file or a Hugging Face folder",
+        )
+    files = len(split_names(original.path.name)) if original.format == GGUF else 1
+    if files > 1:
+        raise UsageError(
+            f"{original.id} is in {files} files, and only a model in one file can be converted",
+            fix="join them first, with llama.cpp's llama-gguf-split --merge FIRST-PART.gguf WHOLE.gguf",
         )
     alias, chosen = _named(name, original.id.partition(":")[0])
     variant = Variant(alias, ONNX, precision.upper(), f"import:{alias}:{chosen or precision}", name=chosen)

@@ -151,7 +151,8 @@ class Store:
         for entry in self.recorded():
             # Nobody looks at the name of a single file.
             names = {(file.name, file.sha256) for file in entry.files}
-            same = names == wanted or (variant.format == GGUF and {sha for _, sha in names} == {s for _, s in wanted})
+            alone = len(entry.files) == len(variant.files) == 1 and variant.format == GGUF
+            same = names == wanted or (alone and {sha for _, sha in names} == {sha for _, sha in wanted})
             if entry.format == variant.format and same and self._complete(entry):
                 return replace(entry, id=variant.id)
         return None

@@ -57,15 +57,16 @@ def usage(store: Store) -> Usage:
     for entry in recorded:
         digests[entry.digest].add(entry.id)
     whole = {entry.manifest for entry in store.installed()}
-    kept, linked, own = [], {}, {}
+    kept: list[Kept] = []
+    linked: dict[str, int] = {}
+    own: dict[str, int] = {}
     for entry in recorded:
         links = entry.links
         for file in entry.files:
             link = links.get(file.name)
-            if link is not None and not is_last_name(link):
-                linked[file.sha256] = file.size
-            elif store.blobs.path(file.sha256).is_file():
-                own[file.sha256] = file.size
+            if store.blobs.path(file.sha256).is_file():
+                others_have_it = link is not None and not is_last_name(link)
+                (linked if others_have_it else own)[file.sha256] = file.size
         shared = {other for file in entry.files for other in owners[file.sha256]} - {entry.id}
         error = store.broken_link(entry)
         problem, fix = (error.message, error.fix) if error else (None, None)

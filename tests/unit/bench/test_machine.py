@@ -16,6 +16,8 @@ import pytest
 from audition.bench import machine
 from audition.bench.host import limits, processor
 from audition.bench.meters import bandwidth
+from audition.models.fit import Memory
+from fake_nvml import FakeNvml, NVMLError_LibraryNotFound
 
 GIGABYTE = 2**30
 
@@ -134,3 +136,12 @@ def test_the_cores_that_a_container_is_given(group: Path, files: dict[str, int |
         path = name.replace("__", "/").replace("_dot_", ".")
         (group / path).write_text(f"{content}\n")
     assert machine.cores_quota() == cores
+
+
+def test_the_memory_that_a_model_could_have(group: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(fails=NVMLError_LibraryNotFound()))
+    assert machine.machine_memory() == Memory(16 * GIGABYTE, 8 * GIGABYTE, None, None)
+    write(group, memory_dot_max=4 * GIGABYTE, memory_dot_current=GIGABYTE)
+    assert machine.machine_memory() == Memory(4 * GIGABYTE, 3 * GIGABYTE, None, None)
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
+    assert machine.machine_memory() == Memory(4 * GIGABYTE, 3 * GIGABYTE, 24 * GIGABYTE, 23 * GIGABYTE)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from audition.errors import AuditionError
-from audition.store.hub import client, look_up
+from audition.store.hub import client, look_up, lookup
 from file_server import Fault, redirect
 from hub_server import TOKEN, Repo, answer, git_sha1, refusal, serving, sha256, use
 
@@ -45,6 +45,19 @@ def test_a_repository_is_told_with_its_commit_and_its_files(hub):
     assert str(repo.licence) == "apache-2.0 (permissive)"
     assert (repo.downloads, repo.gated, repo.private) == (1000, False, False)
     assert len(hub.requests) == 1
+
+
+def test_the_same_question_is_asked_once(hub, monkeypatch):
+    monkeypatch.setattr(lookup, "FRESH_S", 30.0)
+    first = look_up("owner/repo")
+    assert look_up("owner/repo") is first
+    assert len(hub.requests) == 1
+    monkeypatch.setenv("HF_TOKEN", TOKEN)  # who may see more is told more
+    look_up("owner/repo")
+    look_up("owner/repo", "main")
+    assert len(hub.requests) == 3
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert refused().code == "offline"
 
 
 @pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/1"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -225,6 +226,17 @@ def test_a_changed_file_of_a_linked_folder_is_put_together_anew(store, tmp_path)
     again = api.link_model(str(folder), name=linked.id)
     assert digest(again.weights_path / "config.json") == digest(config)
     assert store.verify(again) == []
+
+
+def test_a_folder_of_changed_links_is_not_taken_for_a_copy_of_what_it_was(store, tmp_path):
+    folder = hf_folder(tmp_path / "m")
+    api.link_model(str(folder), name="mine")
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    config = folder / "config.json"
+    in_place(config, config.read_bytes().replace(b"llama", b"LLAMA"))  # of the same size
+    imported = api.import_model(str(copy), name="yours")
+    assert digest(imported.weights_path / "config.json") == digest(copy / "config.json") != digest(config)
+    assert store.verify(imported) == []
 
 
 def test_a_file_that_is_written_to_meanwhile_is_refused(store, model):

@@ -164,6 +164,17 @@ def test_while_a_manifest_is_damaged_only_what_is_unfinished_goes(store, fake):
     assert store.installed() == [installed]
 
 
+def test_a_manifest_that_is_damaged_by_now_keeps_what_it_may_need(store, fake):
+    installed = store.ensure(fake_variant(), NO_LICENCE)
+    manifest = installed.manifest.read_bytes()
+    installed.manifest.unlink()
+    items = removable(store)
+    installed.manifest.write_text("{")
+    assert prune(store, items) == ([], items)
+    installed.manifest.write_bytes(manifest)
+    assert store.verify(installed) == []
+
+
 def test_a_conversion_that_is_under_way_stays_and_an_old_one_goes(store):
     work = store.root / "staging" / "convert-tiny-x"
     work.mkdir(parents=True)

@@ -282,4 +282,6 @@ def _nothing(repository: Repository, formats: Sequence[str]) -> AuditionError:
 
 def _size(variant: Variant) -> str:
     size = variant.size or 0
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
+    if size >= 1e9:
+        return f"{size / 1e9:,.1f} GB"
+    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else "under 1 MB"

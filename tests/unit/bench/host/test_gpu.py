@@ -7,8 +7,15 @@ import sys
 
 import pytest
 
-from audition.bench.host.gpu import list_gpus
-from fake_nvml import FakeNvml, NVMLError, NVMLError_DriverNotLoaded, NVMLError_LibraryNotFound, NVMLError_NoPermission
+from audition.bench.host.gpu import largest_free, list_gpus
+from fake_nvml import (
+    FakeNvml,
+    NVMLError,
+    NVMLError_DriverNotLoaded,
+    NVMLError_LibraryNotFound,
+    NVMLError_NoPermission,
+    NVMLError_NotSupported,
+)
 
 
 def test_gpus_are_described_and_the_driver_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,3 +74,22 @@ def test_the_real_library_has_the_names_that_we_use() -> None:
     assert missing == []
     gpus, reason = list_gpus()
     assert (gpus is None) == (reason is not None)
+
+
+def test_the_gpu_with_the_most_free_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeNvml(gpus=3)
+    fake.used = [20 * 2**30, 2 * 2**30, 4 * 2**30]
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    assert largest_free() == (24 * 2**30, 22 * 2**30)
+    assert fake.opened == 0
+
+
+def test_a_gpu_that_does_not_tell_its_memory_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeNvml(gpus=1)
+    fake.memory = NVMLError_NotSupported()
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    assert largest_free() == (None, None)
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(gpus=0))
+    assert largest_free() == (None, None)
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(fails=NVMLError_LibraryNotFound()))
+    assert largest_free() == (None, None)
