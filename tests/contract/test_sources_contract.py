@@ -243,6 +243,26 @@ def test_a_hubs_faults_that_pass_are_not_told(hub, content):
     assert Store().ensure(from_hub(), NO_LICENCE).weights_path.read_bytes() == content
 
 
+def test_a_branch_that_moves_between_two_attempts_is_no_trouble(hub, content, tmp_path):
+    hub.cdn.fail_always(at_cdn(hub), Fault(cut=100))
+    error = refusal(from_hub(), keeps="partials")
+    assert "kept" in error.fix
+    newer = write_gguf(tmp_path / "newer.gguf", metadata={"general.architecture": "llama"}).read_bytes()
+    repo_of(hub).files["tiny-Q4_0.gguf"] = newer
+    store = Store()
+    assert store.ensure(from_hub(), NO_LICENCE).weights_path.read_bytes() == newer
+    assert [path for path in store.partials.rglob("*") if path.is_file()] == []
+
+
+def test_an_interrupted_download_from_a_hub_goes_on(hub, content):
+    hub.cdn.fail_always(at_cdn(hub), Fault(cut=100))
+    refusal(from_hub(), keeps="partials")
+    arrived = hub.cdn.sent
+    hub.cdn.fail_always(at_cdn(hub), Fault())
+    assert Store().ensure(from_hub(), NO_LICENCE).weights_path.read_bytes() == content
+    assert hub.cdn.sent == len(content) >= arrived > 0
+
+
 def test_a_gated_repository_is_told_with_the_page_where_its_terms_are(hub, monkeypatch, content):
     repo_of(hub).gated = "manual"
     for token in (None, TOKEN):

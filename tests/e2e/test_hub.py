@@ -11,7 +11,7 @@ import pytest
 
 from cli import audition
 from folders import onnx_folder
-from ggufs import write_gguf
+from ggufs import Tensor, Value, tiny_metadata, write_gguf
 from hub_server import TOKEN, HubServer, Repo, serving
 
 NAME = "hf:Owner/Tiny-GGUF"
@@ -156,10 +156,52 @@ def test_what_is_no_model_is_refused_and_leaves_nothing(
     assert held == []
 
 
+def split(folder: Path, count: int = 3) -> dict[str, bytes]:
+    """A model in several files, as llama.cpp's `gguf-split` makes them."""
+    parts = {}
+    for number in range(count):
+        own = {"split.no": Value("u16", number), "split.count": Value("u16", count)}
+        own["split.tensors.count"] = Value("i32", count)
+        metadata = {**(tiny_metadata() if number == 0 else {}), **own}
+        path = write_gguf(folder / "part.gguf", metadata=metadata, tensors=[Tensor(f"blk.{number}.weight")])
+        parts[f"Q4_0/big-Q4_0-{number + 1:05d}-of-{count:05d}.gguf"] = path.read_bytes()
+    return parts
+
+
+def test_a_split_model_is_one(hub: HubServer, tmp_path: Path) -> None:
+    repo = hub.repos["Owner/Tiny-GGUF"]
+    repo.files = {**split(tmp_path), "Q8_0/big-Q8_0-00001-of-00002.gguf": b"GGUF"}
+    done("model", "download", f"{NAME}:Q4_0")
+    (model,) = downloaded_models()
+    assert model["id"] == "tiny-gguf:q4_0"
+    assert model["size"] == sum(map(len, split(tmp_path).values()))
+    assert "intact" in done("model", "verify", "tiny-gguf")
+    assert "is here already" in done("model", "download", f"{NAME}:Q4_0")
+    assert "Q4_0" in refused("model", "download", f"{NAME}:Q8_0")
+
+
+def test_a_split_model_whose_parts_are_of_two_is_refused(hub: HubServer, tmp_path: Path) -> None:
+    parts, other = split(tmp_path), split(tmp_path, 4)
+    parts["Q4_0/big-Q4_0-00002-of-00003.gguf"] = other["Q4_0/big-Q4_0-00002-of-00004.gguf"]
+    hub.repos["Owner/Tiny-GGUF"].files = parts
+    assert "part" in refused("model", "download", f"{NAME}:Q4_0")
+    assert downloaded_models() == []
+
+
 def test_an_onnx_folder_comes_with_its_external_data(hub: HubServer, tmp_path: Path) -> None:
     folder = onnx_folder(tmp_path / "onnx")
     files = {f"cpu/int4-32/{path.name}": path.read_bytes() for path in folder.iterdir()}
-    hub.repos["Owner/Tiny-onnx"] = Repo("Owner/Tiny-onnx", {**files, "README.md": b"", "run.py": b"x"}, tags=["onnx"])
+    hub.repos["Owner/Tiny-onnx"] = Repo(
+        "Owner/Tiny-onnx",
+        {
+            **files,
+            "cpu/int4-32/added_tokens.json": b"{}",
+            "cpu/int4-32/merges.txt": b"",
+            "README.md": b"",
+            "run.py": b"x",
+        },
+        tags=["onnx"],
+    )
     done("model", "download", "hf:Owner/Tiny-onnx:int4-32")
     (model,) = downloaded_models()
     assert (model["id"], model["format"]) == ("tiny-onnx:int4-32", "onnx-genai")

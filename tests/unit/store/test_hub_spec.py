@@ -80,6 +80,15 @@ def test_without_a_variant_it_is_the_one_that_is_here(hub):
     assert {each.id for each in spec.variants} == {"tiny-gguf:q4_k_m", "tiny-gguf:q8_0"}
 
 
+def test_the_same_files_under_two_names_are_one(hub, monkeypatch):
+    write_models('{"mine": {"source": "hf:Owner/Tiny-GGUF"}, "ours": {"source": "hf:Owner/Tiny-GGUF:Q4_K_M"}}')
+    assert install("mine").digest == install("ours").digest
+    assert len(Store().installed()) == 2
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in (NAME, f"{NAME}:Q4_K_M"):
+        assert Store().find(api.find_model(name)[1]) is not None
+
+
 def test_another_revision_is_another_model(hub):
     install(f"{NAME}:Q4_K_M")
     repo = hub.repos["Owner/Tiny-GGUF"]

@@ -29,7 +29,8 @@ def hub_spec(text: str, store: Store, catalog: Catalog) -> ModelSpec:
         AuditionError: The hub cannot be asked.
     """
     name = parse_hub_name(text)
-    here = [entry for entry in store.installed() if _is_of(entry, name)]
+    # The same files may have come under two names; then either will do.
+    here = list({entry.digest: entry for entry in store.installed() if _is_of(entry, name)}.values())
     found = [entry for entry in here if name.variant is None or means(entry.variant, name.variant)]
     installed = default_of([entry.variant for entry in found])
     if installed is not None:

@@ -242,7 +242,8 @@ def means(variant: Variant, wanted: str) -> bool:
     known = {label(variant), variant.quantization, variant.format}
     for path in (variant.files[0].parts or (variant.files[0].name,)) if variant.files else ():
         folder, _, name = path.rpartition("/")
-        known |= {folder, folder.rpartition("/")[2]} | ({path, name} if len(variant.files) == 1 else set())
+        known |= {folder, folder.rpartition("/")[2], quantization_of(_bare(name))}
+        known |= {path, name} if len(variant.files) == 1 else set()
     return _bare(wanted) in {_bare(name) for name in known if name}
 
 
