@@ -21,7 +21,7 @@ from audition.models.catalog import adhoc_spec, web_spec
 from audition.models.spec import Licence, Variant, VariantFile
 from audition.store import sources
 from audition.store.sources.pypi import _pip_error
-from audition.store.store import Store
+from audition.store.store import Store, _key
 from file_server import Fault, FileServer
 from ggufs import write_gguf
 from hub_server import TOKEN, Repo, serving, use
@@ -324,12 +324,13 @@ def test_the_space_for_all_files_is_checked_before_the_first(hub, monkeypatch):
         ("hf:a/b:x@refs/pr/1", "hf:a/b:x@refs-pr-1"),
         ("hf:a/b:x@V1", "hf:a/b:x@v1"),
         (f"hf:a/{'b' * 95}:{'c' * 100}x", f"hf:a/{'b' * 95}:{'c' * 100}y"),
+        (f"hf:a/{'b' * 95}:{'c' * 100}@{'d' * 100}x", f"hf:a/{'b' * 95}:{'c' * 100}@{'d' * 100}y"),
     ],
 )
 def test_two_names_on_a_hub_never_share_a_place(one, other):
-    store = Store()
-    paths = {str(store._manifest_path(Variant("m", "gguf", None, name))).casefold() for name in (one, other)}
-    assert len(paths) == 2
+    variants = [Variant("m", "gguf", None, name) for name in (one, other)]
+    assert len({str(Store()._manifest_path(variant)).casefold() for variant in variants}) == 2
+    assert len({_key(variant).casefold() for variant in variants}) == 2
 
 
 def test_a_hubs_name_is_the_same_in_any_case():

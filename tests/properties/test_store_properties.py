@@ -52,7 +52,7 @@ def test_a_name_that_is_safe_is_kept(text):
     assert _safe(text) == text
 
 
-@given(st.one_of(FILES, variants("hf")))
+@given(FILES)
 def test_manifests_and_staging_lie_where_they_belong(variant):
     store = Store(ROOT)
     manifest = store._manifest_path(variant)
@@ -64,15 +64,32 @@ def test_manifests_and_staging_lie_where_they_belong(variant):
     assert len(Path(_key(variant)).parts) == 1
 
 
-@given(variants("pypi"))
-def test_a_package_is_refused_or_lies_where_it_belongs(variant):
+PART = st.text(st.sampled_from(sorted(PORTABLE | {"/"})), min_size=1, max_size=90)
+HUB = st.tuples(PART, PART, PART).map(lambda parts: Variant("own", "gguf", None, "hf:owner/{}:{}@{}".format(*parts)))
+
+
+@given(st.one_of(variants("pypi"), variants("hf"), HUB))
+def test_a_package_or_a_repository_is_refused_or_lies_where_it_belongs(variant):
     store = Store(ROOT)
     try:
         manifest = store._manifest_path(variant)
     except AuditionError:
         return
-    assert inside(manifest, ROOT / "manifests" / "pypi")
+    assert inside(manifest, ROOT / "manifests" / variant.source.partition(":")[0])
     assert len(manifest.relative_to(ROOT).parts) == 4
+    assert len(Path(_key(variant)).parts) == 1
+
+
+@given(HUB, HUB)
+def test_two_names_on_a_hub_never_share_a_manifest_or_a_folder(one, two):
+    store = Store(ROOT)
+    assume(one.source.casefold() != two.source.casefold())
+    try:
+        places = [(str(store._manifest_path(each)).casefold(), _key(each).casefold()) for each in (one, two)]
+    except AuditionError:
+        return
+    assert places[0][0] != places[1][0]
+    assert places[0][1] != places[1][1]
 
 
 @given(FILES, FILES)

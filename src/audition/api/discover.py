@@ -117,7 +117,9 @@ def make_row(
     licence = installed.licence if installed else spec.licence if spec else Licence.named(None, source="nobody")
     if header is not None:
         licence = licence.beside(header.stated_licence)
-    engines, missing = machine.engines(variant.format, spec.engine if spec else None)
+    files = tuple(file.name for file in (installed.files if installed else variant.files))
+    in_parts = variant.format == GGUF and len(files) > 1
+    engines, missing = machine.engines(variant.format, spec.engine if spec else None, in_parts=in_parts)
     need = estimate.need
     return Row(
         id=variant.id,
@@ -152,7 +154,7 @@ def make_row(
         memory=None if need is None else {**asdict(need), "total": need.total, "is_lower_bound": need.is_lower_bound},
         memory_context=estimate.context,
         memory_engine=estimate.engine,
-        files=tuple(file.name for file in (installed.files if installed else variant.files)),
+        files=files,
         sha256=installed.digest if installed and installed.files else None,
         path=str(installed.weights_path) if installed else None,
         installed_at=installed.installed_at if installed else None,

@@ -100,7 +100,7 @@ def plan_downloads(names: Sequence[str], sha256: str | None = None, store: Store
 
     Raises:
         UsageError: A name is unknown, or stands for nothing that could be downloaded.
-        AuditionError: A hub that a name stands for cannot be asked.
+        AuditionError: A hub that one comes from cannot be asked.
     """
     store, machine = store or Store(), ThisMachine()
     if sha256 is not None:
@@ -113,7 +113,7 @@ def plan_downloads(names: Sequence[str], sha256: str | None = None, store: Store
                 f"{variant.id} has no source: its engine reads weights of its own",
                 fix="run it or measure it; there is nothing to download",
             )
-        facts = model_facts(name, machine, store)
+        facts = model_facts(name, machine, store, ask=True)
         warnings = () if facts.row.downloaded else (*_warnings(facts.row, facts.smaller, machine), *facts.notes)
         downloads.append(Download(spec, variant, facts.row, warnings))
     existing = next(path for path in (store.root, *store.root.parents) if path.exists())

@@ -100,7 +100,9 @@ class _Look:
     notes: tuple[str, ...] = ()
 
 
-def model_facts(name: str, machine: ThisMachine | None = None, store: Store | None = None) -> ModelFacts:
+def model_facts(
+    name: str, machine: ThisMachine | None = None, store: Store | None = None, *, ask: bool = False
+) -> ModelFacts:
     """Return everything that is known of the model that a name stands for. Nothing is downloaded.
 
     A hub is asked about a model that comes from there and is not on this disk; no other name needs a network, but
@@ -110,6 +112,7 @@ def model_facts(name: str, machine: ThisMachine | None = None, store: Store | No
         name: As everywhere: an alias, `alias:variant`, a path, `hf:owner/repo:QUANT`, an address, `foundry:name`.
         machine: What it is to fit into; None takes this one.
         store: None takes the one in the data folder.
+        ask: Whether a hub that cannot be asked is an error, also where the catalog says something.
 
     Raises:
         UsageError: Nothing has that name.
@@ -118,7 +121,7 @@ def model_facts(name: str, machine: ThisMachine | None = None, store: Store | No
     store, machine = store or Store(), machine or ThisMachine()
     spec, variant = find_model(name)
     installed = store.find(variant)
-    look = _look(name, spec, variant, installed)
+    look = _look(spec, variant, installed, ask=ask or is_hub_name(name))
     row = make_row(machine, look.spec, look.variant, installed, look.header, look.size)
     if look.hub is not None:
         row = replace(row, architecture=row.architecture or look.hub.repository.architecture)
@@ -138,7 +141,7 @@ def model_facts(name: str, machine: ThisMachine | None = None, store: Store | No
     )
 
 
-def _look(name: str, spec: ModelSpec, variant: Variant, installed: Installed | None) -> _Look:
+def _look(spec: ModelSpec, variant: Variant, installed: Installed | None, *, ask: bool) -> _Look:
     called = "gguf header" if variant.format == GGUF else "the model's own files"
     if installed is not None:
         return _Look(spec, variant, installed.header, called, installed.disk_bytes)
@@ -146,7 +149,7 @@ def _look(name: str, spec: ModelSpec, variant: Variant, installed: Installed | N
         try:
             return _on_hub(spec, variant)
         except AuditionError as error:
-            if is_hub_name(name):
+            if ask:
                 raise
             return _Look(spec, variant, None, called, notes=(f"the hub could not be asked: {error.message}",))
     if is_web_name(variant.source):

@@ -53,14 +53,18 @@ class ThisMachine:
         other._context, other._parallel = context, parallel
         return other
 
-    def engines(self, format_: str, asked: str | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def engines(
+        self, format_: str, asked: str | None = None, *, in_parts: bool = False
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the engines that load a format: those installed, and those that are not.
 
         Args:
             format_: The format.
             asked: The one engine that the model's entry asks for; one of a person's own counts as installed.
+            in_parts: Whether a GGUF model is in several files, which only the format's own engine loads.
         """
         able = [runner for runner in self._runners if format_ in runner.formats]
+        able = able[:1] if in_parts else able
         if asked is not None:
             own = engine_name(asked)
             able = [runner for runner in self._runners if runner.name == own]

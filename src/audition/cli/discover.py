@@ -158,7 +158,8 @@ def info(name: str, context: int | None, as_json: bool) -> None:
     from audition.report.model_facts import render_facts
 
     machine = ThisMachine(context)
-    facts = model_facts(name, machine).to_json()
+    with output.working("Looking at it"):
+        facts = model_facts(name, machine).to_json()
     if as_json:
         output.print_json(facts)
     else:

@@ -33,14 +33,18 @@ def check_gguf(file: Path) -> None:
     """Read a GGUF file's header with our own bounded reader, before a library does that crashes on a broken one.
 
     Raises:
-        EngineError: It is no whole GGUF file.
+        EngineError: It is no whole GGUF file, or one of several parts, which only llama.cpp loads.
     """
-    from audition.models.gguf import read_gguf_header
+    from audition.models.gguf import gguf_parts
 
     try:
-        read_gguf_header(file)
+        parts = gguf_parts(file)
     except AuditionError as error:
         raise EngineError(error.message, code="load_failed") from error
+    if len(parts) > 1:
+        raise EngineError(
+            f"the model is in {len(parts)} GGUF files, and only llama.cpp loads such models", code="load_failed"
+        )
 
 
 def called_back(run: Callable[[Callable[[T], bool]], object]) -> Generator[tuple[int, T], None, None]:

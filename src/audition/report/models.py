@@ -65,6 +65,7 @@ def models_table(rows: Sequence[dict[str, Any]], extra: Sequence[Column] = ()) -
             Column("Fits", [fit_cell(row["fit"]) for row in rows]),
             Column("Memory", [memory_text(row) for row in rows], right=True),
             Column("Size", [size_text(row) for row in rows], right=True),
+            Column("Fits GPU", [fit_cell(row["fit_gpu"]) if row["fit_gpu"] else "" for row in rows], rank=2),
             *extra,
             Column("Licence class", [row["licence_class"] for row in rows], rank=1),
             Column("Licence", [one_line(row["licence"] or UNKNOWN, 40) for row in rows], rank=2),

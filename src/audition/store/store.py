@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -340,18 +341,13 @@ class Store:
             refuse_bad(path, variant.format)
             folder = open_folder(path, variant.format)
             sources, check = {name: path / name for name in folder.files}, _check_nothing
+        only_hard = variant.format != GGUF or len(sources) > 1  # a folder is made of them
         files: list[StoredFile] = []
         try:
             for name, original in sources.items():
+                told = promised.get(name)
                 files.append(
-                    self.links.make(
-                        name,
-                        original,
-                        promised=promised.get(name),
-                        check=check,
-                        progress=progress,
-                        only_hard=variant.format != GGUF or len(sources) > 1,  # a folder is made of them
-                    )
+                    self.links.make(name, original, promised=told, check=check, progress=progress, only_hard=only_hard)
                 )
         except BaseException:
             self._drop(tuple(files))
@@ -364,16 +360,16 @@ class Store:
         Raises:
             AuditionError: The variant that is wanted is one of them, and there is no other place to have it from.
         """
+        if wanted is not None and wanted.source.startswith("import:") and self._manifest_path(wanted).is_file():
+            error = self.broken_link(self._read(self._manifest_path(wanted)))
+            if error is not None:
+                raise error
         broken = {sha256 for sha256, _ in self.links.records() if self.links.trouble(sha256)}
+        # One whose blob is not there is another process's that is just being linked.
+        broken = {sha256 for sha256 in broken if os.path.lexists(self.blobs.path(sha256))}
         for entry in self.recorded() if broken else []:
-            if not broken & {file.sha256 for file in entry.files}:
-                continue
-            only_here = wanted is not None and wanted.source.startswith("import:")
-            if only_here and wanted is not None and entry.manifest == self._manifest_path(wanted):
-                error = self.broken_link(entry)
-                if error is not None:
-                    raise error
-            self.folders.remove(entry.files)
+            if broken & {file.sha256 for file in entry.files}:
+                self.folders.remove(entry.files)
         for sha256 in broken:
             self.blobs.path(sha256).unlink(missing_ok=True)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import ggufs
-from audition.api.discover import Filters, filtered, list_models
+from audition.api.discover import Filters, filtered, list_models, make_row
 from audition.api.facts import model_facts
 from audition.api.this_machine import ThisMachine
 from audition.models.fit import Memory
-from audition.models.spec import Licence, Variant
+from audition.models.spec import Licence, Variant, VariantFile
 from audition.store.store import Store
 
 GB = 10**9
@@ -120,6 +120,12 @@ def test_engines_are_those_that_load_the_format(home):
     assert row.engines[0] == "llamacpp", "the one that is taken when nobody names one"
     assert row.engines_missing == ("openvino",)
     assert "ortgenai" not in row.engines
+
+
+def test_a_model_in_parts_is_for_the_formats_own_engine_alone(home):
+    files = tuple(VariantFile(f"m-0000{n}-of-00002.gguf", 10) for n in (1, 2))
+    row = make_row(machine(), None, Variant("m", "gguf", "Q4_0", "hf:o/m:Q4_0", files))
+    assert (*row.engines, *row.engines_missing) == ("llamacpp",)
 
 
 def test_an_entrys_own_engine_is_the_one(home):

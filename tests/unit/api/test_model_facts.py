@@ -9,6 +9,7 @@ import pytest
 
 import ggufs
 from audition.api.discover import make_row
+from audition.api.downloads import plan_downloads
 from audition.api.facts import model_facts
 from audition.api.measured import measured_peaks
 from audition.api.this_machine import ThisMachine
@@ -160,6 +161,8 @@ def test_a_hub_that_cannot_be_asked_is_a_note_for_a_catalogs_entry(home, monkeyp
     assert facts.row.parameters == 494032768
     with pytest.raises(AuditionError):
         model_facts("hf:owner/repo:Q4_K_M", machine())
+    with pytest.raises(AuditionError):
+        plan_downloads(["qwen2.5-0.5b"])
 
 
 def test_terms_that_do_not_agree_are_told(home, tmp_path):
@@ -192,3 +195,11 @@ def test_the_file_at_an_address_is_read_in_part(home, tmp_path):
         gone = model_facts(f"{server.url}/none.gguf", machine())
     assert gone.row.context_length is None
     assert gone.notes[0].startswith("its file could not be read: ")
+
+
+def test_what_only_an_engine_of_ones_own_reads_is_described_as_well(home, tmp_path):
+    home.mkdir()
+    (home / "models.json").write_text(json.dumps({"mine": {"engine": "my.module:Engine", "licence": "MIT"}}))
+    facts = model_facts("mine", machine())
+    assert (facts.row.engines, facts.row.fit, facts.row.size) == (("my.module:Engine",), "unknown", None)
+    assert facts.sources["licence"] == "models.json"

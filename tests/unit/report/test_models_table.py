@@ -74,6 +74,12 @@ def test_an_estimate_is_marked(rows):
     assert memory_text({**row, "memory": {**known, "is_lower_bound": True}}) == ">300 MB"
 
 
+def test_the_gpu_is_told_apart_where_there_is_one(rows):
+    assert "Fits GPU" not in shown(models_table(rows), 300)
+    line = shown(models_table([{**rows[0], "fit": "yes", "fit_gpu": "no"}]), 300).splitlines()[2]
+    assert re.search(r"\byes\b.*\bno\b", line)
+
+
 def test_how_much_of_a_download_has_arrived_is_told(rows):
     assert state_text({**rows[0], "state": "partial", "arrived": 0.426}) == "43 %"
     assert state_text({**rows[0], "state": "linked", "arrived": None}) == "linked"
@@ -87,6 +93,11 @@ def test_hostile_text_stays_text(rows, width):
         text = shown(table, width)
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
         assert len(text) < 20_000, "it is cut"
+
+
+def test_one_long_text_does_not_push_the_others_out(rows):
+    text = shown(models_table([{**rows[0], "licence": "L" * 200}]), 10_000)
+    assert "L" * 41 not in text
 
 
 def test_hostile_facts_stay_text(home, machine):

@@ -15,7 +15,7 @@ from audition import api
 from audition.errors import AuditionError, UsageError
 from audition.store import elsewhere
 from folders import hf_folder
-from ggufs import tiny_metadata, write_gguf
+from ggufs import Tensor, tiny_metadata, write_gguf, write_split
 
 COMMIT = "c" * 40
 MODEL = "application/vnd.ollama.image.model"
@@ -336,7 +336,22 @@ def test_the_parts_of_a_split_file_are_one_entry(store, person):
     for number in (1, 2):
         lmstudio(person / ".lmstudio" / "models", b"12345", f"p/r/big-Q4_0-0000{number}-of-00002.gguf")
     (one,) = elsewhere.found(store)
-    assert (one.name, one.size) == ("p/r/big-Q4_0-00001-of-00002.gguf", 10)
+    assert (one.name, one.size, one.quantization) == ("p/r/big-Q4_0-00001-of-00002.gguf", 10, "Q4_0")
+
+
+@linked_by_symlinks
+def test_a_split_model_of_the_cache_is_linked_with_every_part_compared(store, hub, tmp_path):
+    parts = write_split(tmp_path, [[Tensor("a")], [Tensor("b")]], name="big-Q4_0")
+    snapshot = cached(hub, {f"Q4_0/{part.name}": part.read_bytes() for part in parts})
+    assert [each.name for each in elsewhere.found(store)] == ["owner/Repo-GGUF:Q4_0"]
+    linked = api.link_model("hf:owner/Repo-GGUF:Q4_0")
+    assert (linked.id, len(linked.links)) == ("big-q4_0:q4_0", 2)
+    store.remove(linked)
+    blob = (snapshot / "Q4_0" / parts[1].name).resolve()
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    with pytest.raises(AuditionError, match=r"00002-of-00002\.gguf is damaged where it lies"):
+        api.link_model("hf:owner/Repo-GGUF:Q4_0")
+    assert store.leftovers() == []
 
 
 # The Hugging Face cache.

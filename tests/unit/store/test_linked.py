@@ -19,7 +19,7 @@ from audition.store.linked import Links
 from audition.store.store import Store
 from fake_source import NO_LICENCE, fake_variant
 from folders import hf_folder, onnx_folder
-from ggufs import tiny_metadata, write_gguf
+from ggufs import Tensor, tiny_metadata, write_gguf, write_split
 
 
 def digest(path):
@@ -116,6 +116,27 @@ def test_a_folder_is_linked_file_by_file(store, tmp_path):
     assert store.verify(linked) == []
     assert store.remove(linked) == 0
     assert len(list(folder.iterdir())) > 3
+
+
+def test_the_parts_of_a_model_are_linked_together(store, tmp_path):
+    tensors = [[Tensor("token_embd.weight")], [Tensor("output.weight")]]
+    parts = write_split(tmp_path, tensors)
+    linked = api.link_model(str(parts[0]))
+    assert (linked.id, len(linked.links)) == ("tiny:q4_0", 2)
+    assert [(linked.weights_path.parent / part.name).samefile(part) for part in parts] == [True, True]
+    in_place(parts[1], parts[1].read_bytes())
+    assert store.installed() == []
+    assert "00002-of-00002.gguf, which has changed since" in store.troubles()[0].message
+
+
+def test_a_part_without_the_others_is_refused(store, tmp_path):
+    parts = write_split(tmp_path, [[Tensor("a")], [Tensor("b")]])
+    with pytest.raises(AuditionError, match="part 2 of 2"):
+        api.link_model(str(parts[1]))
+    parts[1].unlink()
+    with pytest.raises(AuditionError):
+        api.link_model(str(parts[0]))
+    assert files_in(store) == []
 
 
 def test_a_folder_on_another_disk_is_refused(store, tmp_path, monkeypatch):

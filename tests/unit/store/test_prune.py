@@ -188,6 +188,18 @@ def test_a_conversion_that_is_under_way_stays_and_an_old_one_goes(store):
     assert not work.exists()
 
 
+def test_what_a_killed_import_has_linked_goes_and_the_original_stays(store, model):
+    work = store.blobs.root / "partial-x"
+    work.mkdir(parents=True)
+    (work / "link").hardlink_to(model)
+    content = model.read_bytes()
+    assert store.leftovers() == [work]
+    gone, _ = prune(store, removable(store))
+    assert [item.path for item in gone] == [work]
+    assert model.read_bytes() == content
+    assert store.leftovers() == []
+
+
 def test_the_record_of_a_link_that_is_gone_goes(store, model):
     linked = api.link_model(str(model))
     linked.manifest.unlink()

@@ -97,3 +97,13 @@ def test_a_conversion_says_that_it_takes_one_file(store: Store, parts: list[Path
     with pytest.raises(UsageError, match="is in 3 files") as caught:
         import_model(str(parts[0]), to="onnx-genai")
     assert "merge" in (caught.value.fix or "")
+
+
+def test_a_manifest_whose_names_would_lead_out_of_the_folder_is_refused(store: Store, parts: list[Path]) -> None:
+    spec = adhoc_spec(parts[0])
+    installed = store.ensure(spec.variants[0], spec.licence)
+    text = installed.manifest.read_text()
+    assert text.count(NAMES[1]) == 1
+    installed.manifest.write_text(text.replace(NAMES[1], "../../escaped.gguf"))
+    with pytest.raises(AuditionError, match="is damaged"):
+        store.find(spec.variants[0])

@@ -18,7 +18,7 @@ from audition.models.spec import Variant, VariantFile
 from audition.store.blobs import StoredFile
 from audition.store.sources.base import Sink
 
-_PLAIN = re.compile(r"[A-Za-z0-9._+=-]{1,100}")
+_PLAIN = re.compile(r"[A-Za-z0-9._+=-]{1,56}")  # both parts of an address fit into one short name
 
 
 class HfSource:
@@ -85,5 +85,5 @@ def _plain(text: str) -> str:
     """Return a text as a name on a disk: as it is, or with a digest where a disk could take it for another."""
     if _PLAIN.fullmatch(text) and text == text.lower():
         return text
-    short = re.sub(r"[^A-Za-z0-9._+=-]+", "-", text)[:90].strip(".-")
+    short = re.sub(r"[^A-Za-z0-9._+=-]+", "-", text)[:43].strip(".-")
     return f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
