@@ -142,7 +142,7 @@ def make_row(
         size_estimated=guess is not None,
         parameters=(header.parameters if header else None) or (spec.parameters if spec else None),
         context_length=(header.context_length if header else None) or (spec.context_length if spec else None),
-        architecture=header.architecture if header else None,
+        architecture=_architecture(spec, header),
         chat_template=header.has_chat_template if header else None,
         downloaded=installed is not None,
         state=ABSENT if installed is None else LINKED if installed.links else DOWNLOADED,
@@ -160,6 +160,11 @@ def make_row(
         installed_at=installed.installed_at if installed else None,
         provenance=installed.provenance if installed else None,
     )
+
+
+def _architecture(spec: ModelSpec | None, header: ModelHeader | None) -> str | None:
+    stated = header.architecture if header else None
+    return stated or (spec.shape.architecture if spec and spec.shape else None)
 
 
 def _size_from_parameters(spec: ModelSpec | None, variant: Variant, header: ModelHeader | None) -> int | None:

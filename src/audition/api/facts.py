@@ -29,6 +29,7 @@ from audition.store.transfer.remote_file import RemoteFile
 from audition.store.transfer.web import Location
 
 _ORIGINS = {"built-in": "catalog"}
+_BASES = {"catalog": "the catalog's facts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,7 @@ def _sources(row: Row, look: _Look) -> dict[str, str]:
         size = "the server"
     known = {
         **dict.fromkeys(("description", "family", "capabilities", "instruct", "source", "catalog", "format"), entry),
-        **dict.fromkeys(("quantization", "parameters", "context_length", "files"), entry),
+        **dict.fromkeys(("quantization", "parameters", "context_length", "architecture", "files"), entry),
         "size": size,
         **hub,
         **dict.fromkeys(kept, "store"),
@@ -260,8 +261,9 @@ def estimate_text(row: Row) -> str | None:
     kv = row.memory["kv_cache"]
     cache = "an unknown KV cache" if kv is None else f"KV cache {size(kv)} at {row.memory_context:,} tokens"
     engine = f", in {row.memory_engine}" if row.memory_engine else ""
+    basis = _BASES.get(row.memory["basis"], row.memory["basis"])
     return (
-        f"estimated from {row.memory['basis']}: weights {size(row.memory['weights'])} + {cache} + "
+        f"estimated from {basis}: weights {size(row.memory['weights'])} + {cache} + "
         f"{size(row.memory['working'])} working{engine}"
     )
 

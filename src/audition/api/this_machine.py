@@ -107,5 +107,6 @@ class ThisMachine:
             parallel=self._parallel,
             parameters=(header.parameters if header else None) or (spec.parameters if spec else None),
             quantization=variant.quantization,
+            shape=spec.shape if spec else None,
         )
         return Estimate(fit(need, self.memory), fit_gpu(need, self.memory), need, context, chosen)

@@ -19,6 +19,8 @@ from audition.jsonfile import parse_json, read_json, validate
 from audition.models.folder import GGUF, format_of
 from audition.models.gguf_split import whole_name
 from audition.models.hub_name import is_hub_name, parse_hub_name
+from audition.models.kv import MAX_LAYERS, KvFacts
+from audition.models.shape import Shape
 from audition.models.spec import ANY, OWN, Licence, LicenceClass, ModelSpec, Variant, VariantFile
 from audition.models.web_name import is_web_name, parse_web_name
 from audition.paths import expanded, user_models_file
@@ -55,6 +57,7 @@ Source = Annotated[
 ]
 Format = Literal["gguf", "onnx-genai", "safetensors", "openvino"]
 Count = Annotated[int, Field(gt=0, lt=2**63)]
+Length = Annotated[int, Field(gt=0, le=2**24, strict=True)]
 
 
 class FileEntry(BaseModel):
@@ -80,6 +83,35 @@ class VariantEntry(BaseModel):
     files: list[FileEntry] = Field(default_factory=list)
 
 
+class ShapeEntry(BaseModel):
+    """What the header of a model's files will say of its layers, in the words of GGUF."""
+
+    model_config = ConfigDict(extra="forbid")
+    architecture: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="such as `llama`")
+    block_count: int = Field(gt=0, le=MAX_LAYERS, strict=True, description="layers")
+    embedding_length: Length = Field(description="numbers of a token between the layers")
+    head_count: Length = Field(description="heads of attention")
+    head_count_kv: Length | None = Field(None, description="heads with keys and values of their own")
+    key_length: Length | None = Field(None, description="numbers of a key; an even share of the embedding without it")
+    value_length: Length | None = Field(None, description="numbers of a value, likewise")
+    sliding_window: Length | None = Field(None, description="tokens that a layer with a window sees")
+    feed_forward_length: Length | None = None
+    vocab_size: Length | None = None
+
+    @model_validator(mode="after")
+    def _heads_that_there_are(self) -> ShapeEntry:
+        if self.head_count_kv is not None and self.head_count_kv > self.head_count:
+            raise ValueError("head_count_kv is more than head_count")
+        if self.head_count > self.embedding_length:
+            raise ValueError("head_count is more than embedding_length")
+        return self
+
+    def shape(self) -> Shape:
+        """Return it as a header's facts."""
+        facts = self.model_dump(exclude={"architecture", "feed_forward_length", "vocab_size"})
+        return Shape(KvFacts(**facts), self.architecture, self.feed_forward_length, self.vocab_size)
+
+
 class ModelEntry(BaseModel):
     """A model. With a single artifact, `source`, `quantization` and `size_mb` stand in the entry itself."""
 
@@ -88,6 +120,7 @@ class ModelEntry(BaseModel):
     family: str | None = None
     parameters: Count | None = None
     context_length: Count | None = Field(None, description="tokens")
+    shape: ShapeEntry | None = Field(None, description="tells its memory before its header was read")
     instruct: bool | None = Field(None, description="false for a base model that was never taught to answer")
     capabilities: list[str] = Field(default_factory=list)
     licence: str | None = Field(None, description="an SPDX identifier or the publisher's own, such as `gemma`")
@@ -321,6 +354,7 @@ def _spec(alias: str, fields: dict[str, Any], origin: str, licensor: str | None)
         instruct=entry.instruct,
         capabilities=tuple(entry.capabilities),
         engine=entry.engine,
+        shape=None if entry.shape is None else entry.shape.shape(),
     )
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from audition.models import working
 from audition.models.header import ModelHeader
+from audition.models.shape import Shape
 
 DEFAULT_CONTEXT = 4096
 """Tokens that a model is loaded for where nobody says; fewer where it was trained for fewer."""
@@ -42,7 +43,8 @@ class Need:
         weights: Of the weights, as the engine holds them.
         kv_cache: Of keys and values at the full context; None when the facts do not tell.
         working: Of everything else: the engine's own process, and the buffers that it computes in.
-        basis: What the weights' figure rests on: `header`, `leading header`, `file size` or `parameters x bits`.
+        basis: What it rests on: `header`, `leading header`, or `catalog` where the cache is from the catalog's entry;
+            without a cache, `file size` or `parameters x bits`, which only the weights are from.
     """
 
     weights: int
@@ -97,6 +99,7 @@ def memory_needed(
     parallel: int = 1,
     parameters: int | None = None,
     quantization: str | None = None,
+    shape: Shape | None = None,
 ) -> Need | None:
     """Estimate the memory that a model takes once it is loaded and its context is full; None when nothing is known.
 
@@ -109,15 +112,21 @@ def memory_needed(
         parallel: Requests that are answered at once.
         parameters: How many it has, where the header does not tell.
         quantization: Such as `Q4_K_M`, where neither header nor size is known.
+        shape: What the catalog says of its layers, where there is no header.
     """
     found = _stored(header, weights_bytes, parameters, quantization)
     if found is None:
         return None
     stored, basis = found
     count = (header.parameters if header else None) or parameters
-    load = working.Load(header, stored, count, format, context, parallel)
+    if header is not None:
+        shape = header.shape
+    load = working.Load(shape, stored, count, format, context, parallel)
     take = working.of(engine or _USUAL.get(format))
-    return Need(take.weights(load), take.kv_cache(load), take.working(load), basis)
+    cache = take.kv_cache(load)
+    if header is None and cache is not None:
+        basis = "catalog"
+    return Need(take.weights(load), cache, take.working(load), basis)
 
 
 def fit(need: Need | None, memory: Memory) -> Fit:

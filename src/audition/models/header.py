@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from audition.errors import AuditionError
 from audition.models.kv import BATCH, KvFacts, cache_bytes
+from audition.models.shape import Shape
 from audition.models.spec import Licence
 
 __all__ = ["KvFacts", "ModelFileError", "ModelHeader"]
@@ -77,6 +78,11 @@ class ModelHeader:
         """The licence that the files state, with its class; `unknown` where they do not."""
         source = "model card" if self.version is None else "gguf header"
         return replace(Licence.named(self.licence, source=source), link=self.licence_link)
+
+    @property
+    def shape(self) -> Shape:
+        """What decides the memory that the model takes beside its weights."""
+        return Shape(self.kv, self.architecture, self.feed_forward_length, self.vocab_size)
 
     @property
     def is_leading(self) -> bool:

@@ -14,7 +14,8 @@ BATCH = 512
 """Tokens that llama.cpp computes at once (`n_ubatch`); a layer with a window keeps those as well."""
 CELLS = 256
 """llama.cpp rounds the tokens of a cache up to a multiple of these."""
-_MAX_LAYERS = 4096
+MAX_LAYERS = 4096
+"""No model has as many; a claim of more tells nothing."""
 _STATE_WIDTH = 4  # the state of recurrent layers is float32
 
 
@@ -169,7 +170,7 @@ def _heads(kv: KvFacts) -> tuple[int, ...] | None:
     if per_layer is None or isinstance(per_layer, tuple):
         return per_layer
     # No model has thousands of layers: the memory to list them all would be a file's to choose.
-    if kv.block_count is None or kv.block_count > _MAX_LAYERS:
+    if kv.block_count is None or kv.block_count > MAX_LAYERS:
         return None
     return (per_layer,) * kv.block_count
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from audition.models.shape import Shape
 from audition.text import one_line
 
 ANY = "any"
@@ -177,6 +178,7 @@ class ModelSpec:
         parameters: Number of weights.
         context_length: Tokens the model was trained for.
         engine: The engine a person asked for; None means the first one that can run the format.
+        shape: What its header will say of its layers; None when nobody says before it is read.
     """
 
     alias: str
@@ -190,6 +192,7 @@ class ModelSpec:
     instruct: bool | None = None
     capabilities: tuple[str, ...] = ()
     engine: str | None = None
+    shape: Shape | None = None
 
     def variant(self, quantization: str | None = None) -> Variant | None:
         """Return the variant with this quantization, or the first one when none is named."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from audition.models.header import ModelHeader
-from audition.models.kv import BATCH, CELLS
+from audition.models.kv import BATCH, CELLS, cache_bytes
+from audition.models.shape import Shape
 
 _FLOAT = 4  # bytes
 _UNKNOWN_BUFFERS = 64 * 2**20
@@ -22,7 +22,7 @@ class Load:
     """One model that is loaded, with its context full.
 
     Attributes:
-        header: What its files state; None where they were not read.
+        shape: Its layers and vocabulary; None where nobody tells.
         stored: The bytes of its weights on the disk.
         parameters: How many it has; None where that is not known.
         format: Of its files.
@@ -30,7 +30,7 @@ class Load:
         parallel: Requests at once.
     """
 
-    header: ModelHeader | None
+    shape: Shape | None
     stored: int
     parameters: int | None
     format: str
@@ -39,23 +39,24 @@ class Load:
 
     def vocabulary(self) -> int:
         """Return the tokens of its vocabulary; without facts, more than most have."""
-        return (self.header.vocab_size if self.header else None) or 150_000
+        return (self.shape.vocab_size if self.shape else None) or 150_000
 
     def activations(self, tokens: int) -> int:
         """Return the bytes of what stands between the steps of a layer while `tokens` are computed at once.
 
         Measured in llama.cpp's own log: three rows as wide as the feed-forward part, and five of the embedding.
         """
-        embedding = self.header.kv.embedding_length if self.header else None
-        if self.header is None or embedding is None:
+        embedding = self.shape.kv.embedding_length if self.shape else None
+        if self.shape is None or embedding is None:
             return _UNKNOWN_BUFFERS
-        return tokens * _FLOAT * (3 * (self.header.feed_forward_length or 4 * embedding) + 5 * embedding)
+        return tokens * _FLOAT * (3 * (self.shape.feed_forward_length or 4 * embedding) + 5 * embedding)
 
     def cache(self, *, width: float | None = None, batch: int | None = None, context: int | None = None) -> int | None:
         """Return the bytes of the key-value cache; None when the facts do not tell."""
-        if self.header is None:
+        shape, tokens = self.shape, context or self.context
+        if shape is None:
             return None
-        return self.header.kv_cache_bytes(context or self.context, width, parallel=self.parallel, batch=batch)
+        return cache_bytes(shape.kv, shape.architecture, tokens, parallel=self.parallel, width=width, batch=batch)
 
 
 class Engine:
@@ -168,7 +169,7 @@ class Transformers(Engine):
 
     def working(self, load: Load) -> int:
         """Add the larger of unpacking and computing."""
-        embedding = (load.header.kv.embedding_length if load.header else None) or 0
+        embedding = (load.shape.kv.embedding_length if load.shape else None) or 0
         largest = load.vocabulary() * embedding * _FLOAT if load.format == "gguf" else 0
         computing = math.ceil(self.KEPT * load.activations(load.context)) + self.MASK * load.context**2
         return self.PROCESS + max(math.ceil(self.UNPACKING * largest), self.GENERATING + computing)

@@ -124,6 +124,6 @@ def legend(rows: Sequence[dict[str, Any]], memory: Memory) -> str:
     gpu = "" if memory.gpu_total is None else f", {size(memory.gpu_total)} on the GPU"
     cache = ""
     if any(row["memory"] and row["memory"]["is_lower_bound"] for row in rows):
-        cache = " > is without the KV cache, of which only a file's header tells."
+        cache = " > is without the KV cache: neither a header nor the catalog tells its size."
     free = f"{size(memory.available)} of {size(memory.total)} are free here{gpu}."
     return f"Memory is estimated for {tokens}; {free}{cache} How, and from what: audition model info NAME"

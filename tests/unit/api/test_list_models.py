@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,17 @@ import pytest
 import ggufs
 from audition.api.discover import Filters, filtered, list_models, make_row
 from audition.api.facts import model_facts
+from audition.api.models import find_model, install
 from audition.api.this_machine import ThisMachine
+from audition.models.catalog import load_catalog
 from audition.models.fit import Memory
 from audition.models.spec import Licence, Variant, VariantFile
 from audition.store.store import Store
 
 GB = 10**9
+BUILT_IN = json.loads(resources.files("audition.models").joinpath("catalog.json").read_text())
+ON_A_HUB = {"source": "hf:owner/any-GGUF:Q4_K_M", "quantization": "Q4_K_M"}
+SHAPE = {"architecture": "llama", "block_count": 30, "embedding_length": 576, "head_count": 9, "head_count_kv": 3}
 
 
 def machine(total=16 * GB, available=12 * GB, context=None):
@@ -109,8 +115,46 @@ def test_the_same_model_fits_one_machine_and_not_another(home, tmp_path):
 
 
 def test_without_the_cache_nobody_says_that_it_fits(home):
-    assert rows_by_name(machine(64 * GB, 60 * GB))["mistral-7b:q4_k_m"].fit == "unknown"
-    assert rows_by_name(machine(2 * GB, 1 * GB))["mistral-7b:q4_k_m"].fit == "no", "its weights alone are too large"
+    write_catalog(home, seven={**ON_A_HUB, "parameters": 7 * 10**9})
+    assert rows_by_name(machine(64 * GB, 60 * GB))["seven:q4_k_m"].fit == "unknown"
+    assert rows_by_name(machine(2 * GB, 1 * GB))["seven:q4_k_m"].fit == "no", "its weights alone are too large"
+
+
+@pytest.mark.parametrize("alias", BUILT_IN)
+def test_every_built_in_model_fits_or_not_before_it_is_here(home, alone, alias):
+    (id_,) = [variant.id for variant in load_catalog()[alias].variants]
+    rows = [rows_by_name(machine(*sizes))[id_] for sizes in ((64 * GB, 60 * GB), (64 * GB, 10**8), (10**8, 10**8))]
+    assert [row.fit for row in rows] == ["yes", "tight", "no"]
+    memory = rows[0].memory
+    assert (memory["basis"], memory["is_lower_bound"]) == ("catalog", False)
+    assert memory["kv_cache"] > 20_000_000
+
+
+def test_a_persons_own_entry_can_give_the_shape(home):
+    write_catalog(home, mine={**ON_A_HUB, "size_mb": 1000, "shape": SHAPE}, without={**ON_A_HUB, "size_mb": 1000})
+    mine, without = (rows_by_name()[f"{name}:q4_k_m"] for name in ("mine", "without"))
+    assert (mine.fit, mine.memory["kv_cache"]) == ("yes", 30 * 3 * (64 + 64) * 4096 * 2)
+    assert (mine.memory["basis"], mine.architecture, mine.size) == ("catalog", "llama", 10**9)
+    assert (without.fit, without.memory["basis"], without.architecture) == ("unknown", "file size", None)
+
+
+def test_a_window_is_counted_as_its_architecture_has_it(home):
+    windowed = {**ON_A_HUB, "size_mb": 1000, "shape": {**SHAPE, "sliding_window": 512}}
+    write_catalog(home, plain=windowed, gemma={**windowed, "shape": {**windowed["shape"], "architecture": "gemma3"}})
+    plain, gemma = (rows_by_name()[f"{name}:q4_k_m"].memory["kv_cache"] for name in ("plain", "gemma"))
+    assert gemma == plain // 30 * 5 + plain // 30 * 25 // 4, "25 of 30 layers keep 1,024 of 4,096 tokens"
+
+
+def test_a_header_that_is_read_comes_before_the_catalogs_shape(home, tmp_path):
+    path = ggufs.write_gguf(tmp_path / "mine.gguf", metadata=ggufs.tiny_metadata(general__architecture="llama"))
+    write_catalog(home, mine={"source": f"file:{path}", "size_mb": 1, "shape": {**SHAPE, "architecture": "gemma3"}})
+    before = rows_by_name()["mine:gguf"]
+    assert (before.memory["basis"], before.architecture) == ("catalog", "gemma3")
+    assert model_facts("mine", machine()).row.memory["basis"] == "header", "it is read where it lies"
+    install(*find_model("mine"))
+    after = rows_by_name()["mine:gguf"]
+    assert (after.memory["basis"], after.architecture) == ("header", "llama")
+    assert after.memory["kv_cache"] == 2 * 2 * (8 + 8) * 512 * 2
 
 
 def test_engines_are_those_that_load_the_format(home):
@@ -170,7 +214,7 @@ def test_each_filter_lets_through_what_it_says(home, filters, names):
 def test_tight_takes_what_fits_as_well(home, tmp_path):
     add(tmp_path, "small")
     add(tmp_path, "large", **LARGE)
-    rows = list_models(machine(4 * GB, GB))
+    rows = [row for row in list_models(machine(4 * GB, GB)) if row.downloaded]
     assert [row.id for row in filtered(rows, Filters(fits="yes")).rows] == ["small:q4_0"]
     assert [row.id for row in filtered(rows, Filters(fits="tight")).rows] == ["large:q4_0", "small:q4_0"]
 

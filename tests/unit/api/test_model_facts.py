@@ -54,8 +54,10 @@ def test_a_catalogs_entry_says_what_it_says_and_no_more(home):
     facts = model_facts("smollm2-135m", machine())
     assert facts.row.parameters == 134515008
     assert {facts.sources[key] for key in ("parameters", "licence", "capabilities", "size")} == {"catalog"}
-    assert facts.row.architecture is None
-    assert "architecture" not in facts.sources, "nobody has looked into the file"
+    assert (facts.row.architecture, facts.sources["architecture"]) == ("llama", "catalog")
+    assert facts.row.chat_template is None
+    assert "chat_template" not in facts.sources, "nobody has looked into the file"
+    assert facts.sources["memory"].startswith("estimated from the catalog's facts: weights 98 MB + KV cache 94 MB at ")
     assert facts.measured == ()
 
 

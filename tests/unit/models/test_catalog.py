@@ -11,6 +11,8 @@ import pytest
 
 from audition.errors import UsageError
 from audition.models.catalog import adhoc_spec, aliases_in, load_catalog
+from audition.models.kv import KvFacts
+from audition.models.shape import Shape
 from audition.models.spec import LicenceClass, Variant
 from audition.store.sources import source_of
 
@@ -93,6 +95,89 @@ def test_the_models_of_the_workshop_go_by_their_names_there(alias):
 @pytest.mark.parametrize("family", ["deepseek", "phi", "llama", "qwen", "mistral", "gemma"])
 def test_every_family_of_the_workshop_is_there(family):
     assert [v for s in load_catalog().values() if s.family == family for v in s.variants if v.source.startswith("hf:")]
+
+
+def weights_of(shape, *, tied, bias, norms):
+    """Return how many weights a plain model of that shape has."""
+    kv, width = shape.kv, shape.kv.embedding_length
+    each = kv.key_length or width // kv.head_count
+    queries, keys = kv.head_count * each, kv.head_count_kv * each
+    attention = 2 * width * queries + 2 * width * keys + (queries + 2 * keys if bias else 0)
+    layer = attention + 3 * width * shape.feed_forward_length + norms * width
+    return (1 if tied else 2) * shape.vocab_size * width + kv.block_count * layer + width
+
+
+@pytest.mark.parametrize(
+    ("alias", "tied", "bias", "norms"),
+    [
+        ("smollm2-135m", True, False, 2),
+        ("qwen2.5-0.5b", True, True, 2),
+        ("gemma-2-2b", True, False, 4),
+        ("mistral-7b", False, False, 2),
+        ("deepseek-r1-distill-qwen-1.5b", False, True, 2),
+        ("phi-3.5-mini", False, False, 2),
+        ("llama-3.2-3b", True, False, 2),
+    ],
+)
+def test_the_shape_of_a_built_in_model_makes_up_its_parameters(alias, tied, bias, norms):
+    """Each number but the context's takes part in the sum, so that one that is mistyped is found."""
+    spec = load_catalog()[alias]
+    assert weights_of(spec.shape, tied=tied, bias=bias, norms=norms) == spec.parameters
+
+
+# The shape.
+
+PLAIN = {"block_count": 24, "embedding_length": 896, "head_count": 14}
+
+
+def test_a_shape_is_what_a_header_states(own):
+    given = {
+        **PLAIN, "architecture": "gemma2", "head_count_kv": 2, "key_length": 64, "value_length": 48,
+        "sliding_window": 4096, "feed_forward_length": 4864, "vocab_size": 151936,
+    }  # fmt: skip
+    kv = KvFacts(24, 14, 2, 64, 48, 896, 4096)
+    assert own(shape=given).shape == Shape(kv, "gemma2", 4864, 151936)
+    assert own(shape=PLAIN).shape == Shape(KvFacts(24, 14, embedding_length=896))
+    assert own().shape is None
+
+
+def test_an_own_shape_replaces_the_built_in_one_as_a_whole(write):
+    write({"gemma-2-2b": {"shape": PLAIN}, "mistral-7b": {"licence": "mine"}})
+    catalog = load_catalog()
+    assert catalog["gemma-2-2b"].shape == Shape(KvFacts(24, 14, embedding_length=896))
+    assert catalog["mistral-7b"].shape.kv.block_count == 32
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"head_count_vk": 2}, 'own.shape.head_count_vk: unknown key "head_count_vk"'),
+        ({"block_count": None}, "own.shape.block_count: "),
+        ({"block_count": 4097}, "own.shape.block_count: "),
+        ({"block_count": "24"}, "own.shape.block_count: "),
+        ({"block_count": True}, "own.shape.block_count: "),
+        ({"head_count": 0}, "own.shape.head_count: "),
+        ({"head_count": [14] * 24}, "own.shape.head_count: "),
+        ({"embedding_length": 10**30}, "own.shape.embedding_length: "),
+        ({"vocab_size": -1}, "own.shape.vocab_size: "),
+        ({"sliding_window": 0.5}, "own.shape.sliding_window: "),
+        ({"architecture": "../x"}, "own.shape.architecture: "),
+        ({"head_count_kv": 15}, "own.shape: head_count_kv is more than head_count"),
+        ({"head_count": 897}, "own.shape: head_count is more than embedding_length"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_told_with_its_path(refused, changes, said):
+    assert said in refused({"own": {"source": "hf:x/y", "shape": {**PLAIN, **changes}}}).message
+
+
+@pytest.mark.parametrize("missing", PLAIN)
+def test_a_shape_that_does_not_tell_the_cache_is_refused(refused, missing):
+    shape = {key: value for key, value in PLAIN.items() if key != missing}
+    assert f"own.shape.{missing}: field required" in refused({"own": {"source": "hf:x/y", "shape": shape}}).message
+
+
+def test_the_nearest_key_of_a_shape_is_named(refused):
+    assert '"head_count_kv"' in refused({"own": {"source": "hf:x/y", "shape": {**PLAIN, "head_count_vk": 2}}}).fix
 
 
 # Names.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from audition.models.fit import Fit, Memory, Need, bits_per_weight, fit, fit_gpu, memory_needed, smaller
 from audition.models.gguf import read_gguf_facts, read_gguf_header
-from audition.models.header import ModelHeader
+from audition.models.header import KvFacts, ModelHeader
+from audition.models.shape import Shape
 from ggufs import tiny_metadata, write_gguf
 
 GIGABYTE = 2**30
@@ -45,7 +47,6 @@ def test_llama_cpp_rounds_the_context_up(header: ModelHeader) -> None:
 
 def test_the_buffers_of_llama_cpp_are_those_in_its_log() -> None:
     """SmolLM2: 15.14, 18.64 and 22.64 MiB at 512, 4,096 and 8,192 tokens, and 0.19 MiB of logits."""
-    from audition.models.header import KvFacts
     from audition.models.working import LlamaCpp, Load
 
     facts = KvFacts(block_count=30, head_count=9, head_count_kv=3, embedding_length=576)
@@ -55,7 +56,7 @@ def test_the_buffers_of_llama_cpp_are_those_in_its_log() -> None:
         eos_token_id=2, vocab_size=49152, tensor_bytes=96_571_392, data_offset=0, feed_forward_length=1536,
     )  # fmt: skip
     for context, logged in ((512, 15.14), (4096, 18.64), (8192, 22.64)):
-        load = Load(smollm, 98_362_432, None, "gguf", context, 1)
+        load = Load(smollm.shape, 98_362_432, None, "gguf", context, 1)
         beside = LlamaCpp.PROCESS + LlamaCpp.TOKEN * 49152
         assert (LlamaCpp().working(load) - beside) / 2**20 == pytest.approx(logged + 0.19, rel=0.02)
         assert LlamaCpp().kv_cache(load) == context / 512 * 11.25 * 2**20
@@ -95,6 +96,26 @@ def test_what_the_estimate_rests_on_is_told(header: ModelHeader, tmp_path: Path)
     from_parameters = needed(None, None, parameters=8 * 10**9, quantization="q8_0")
     assert (from_parameters.basis, from_parameters.weights) == ("parameters x bits", 8_500_000_000)
     assert needed(leading, None, parameters=10**9, quantization="F16").weights == 2 * 10**9
+
+
+def test_the_catalogs_shape_stands_in_for_a_header_that_nobody_read(header: ModelHeader) -> None:
+    for engine in ("llamacpp", "ortgenai", "openvino", "transformers", None):
+        read, told = (needed(each, engine=engine, shape=header.shape, parameters=header.parameters)
+                      for each in (header, None))  # fmt: skip
+        assert replace(told, basis="header") == read
+        assert told.basis == "catalog"
+
+
+def test_a_header_comes_before_the_catalogs_shape(header: ModelHeader) -> None:
+    other = Shape(KvFacts(block_count=999, head_count=9, embedding_length=576), vocab_size=10**6)
+    assert needed(header, shape=other) == needed(header)
+    silent = replace(header, kv=KvFacts())
+    assert needed(silent, shape=other).kv_cache is None, "what it leaves open is not made up from another place"
+
+
+def test_a_shape_without_a_cache_leaves_it_open() -> None:
+    need = needed(None, shape=Shape(KvFacts(embedding_length=576)))
+    assert (need.kv_cache, need.basis) == (None, "file size")
 
 
 def test_a_cache_that_is_not_known_makes_it_a_lower_bound() -> None:

@@ -118,7 +118,8 @@ def test_facts_are_three_columns_that_fit_the_terminal(home, machine, width):
     assert text.splitlines()[0].split() == ["Fact", "Value", "From"]
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert re.search(r"Licence class +permissive +catalog", text)
-    assert re.search(r"Architecture +unknown +its file has not", text)
+    assert re.search(r"Architecture +llama +catalog", text)
+    assert re.search(r"Chat template +unknown +its file has not", text)
 
 
 def test_a_peak_is_shown_with_the_error_of_the_estimate(home, machine):
@@ -136,3 +137,9 @@ def test_the_legend_says_what_the_figures_are_of(rows):
     assert legend(rows, MEMORY).startswith("Memory is estimated for 4,096 tokens; 12.00 GB of 16.00 GB are free here.")
     assert "8.00 GB on the GPU" in legend(rows, Memory(16 * 10**9, 12 * 10**9, 8 * 10**9, 7 * 10**9))
     assert "at most 4,096 tokens" in legend([*rows, {**rows[0], "memory_context": 512}], MEMORY)
+
+
+def test_a_bound_is_explained_where_there_is_one(rows):
+    assert "KV cache" not in legend(rows, MEMORY)
+    bound = {**rows[0], "memory": {**rows[0]["memory"], "is_lower_bound": True}}
+    assert "> is without the KV cache: neither a header nor the catalog tells its size." in legend([bound], MEMORY)
