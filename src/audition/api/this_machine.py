@@ -99,7 +99,7 @@ class ThisMachine:
         trained = (header.context_length if header else None) or (spec.context_length if spec else None)
         context = self._context or min(DEFAULT_CONTEXT, trained or DEFAULT_CONTEXT)
         need = memory_needed(
-            header,
+            header or (spec.shape if spec else None),
             variant.size if size is None else size,
             format=variant.format,
             engine=chosen,
@@ -107,6 +107,5 @@ class ThisMachine:
             parallel=self._parallel,
             parameters=(header.parameters if header else None) or (spec.parameters if spec else None),
             quantization=variant.quantization,
-            shape=spec.shape if spec else None,
         )
         return Estimate(fit(need, self.memory), fit_gpu(need, self.memory), need, context, chosen)

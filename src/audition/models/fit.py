@@ -90,7 +90,7 @@ class Fit(StrEnum):
 
 
 def memory_needed(
-    header: ModelHeader | None,
+    facts: ModelHeader | Shape | None,
     weights_bytes: int | None,
     *,
     format: str,
@@ -99,12 +99,11 @@ def memory_needed(
     parallel: int = 1,
     parameters: int | None = None,
     quantization: str | None = None,
-    shape: Shape | None = None,
 ) -> Need | None:
     """Estimate the memory that a model takes once it is loaded and its context is full; None when nothing is known.
 
     Args:
-        header: What its files state; None where they were not read.
+        facts: What its files state; where they were not read, its shape by the catalog, or None.
         weights_bytes: The bytes of its files; None where nobody knows.
         format: `gguf`, `onnx-genai`, `openvino` or `safetensors`.
         engine: What runs it; None takes the one that suits the format.
@@ -112,15 +111,14 @@ def memory_needed(
         parallel: Requests that are answered at once.
         parameters: How many it has, where the header does not tell.
         quantization: Such as `Q4_K_M`, where neither header nor size is known.
-        shape: What the catalog says of its layers, where there is no header.
     """
+    header = facts if isinstance(facts, ModelHeader) else None
+    shape = facts.shape if isinstance(facts, ModelHeader) else facts
     found = _stored(header, weights_bytes, parameters, quantization)
     if found is None:
         return None
     stored, basis = found
     count = (header.parameters if header else None) or parameters
-    if header is not None:
-        shape = header.shape
     load = working.Load(shape, stored, count, format, context, parallel)
     take = working.of(engine or _USUAL.get(format))
     cache = take.kv_cache(load)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from audition.errors import UsageError
-from audition.models.catalog import adhoc_spec, aliases_in, load_catalog
+from audition.models.catalog import ModelEntry, ShapeEntry, adhoc_spec, aliases_in, load_catalog
 from audition.models.kv import KvFacts
 from audition.models.shape import Shape
 from audition.models.spec import LicenceClass, Variant
@@ -70,6 +70,7 @@ def test_every_built_in_entry_is_complete(alias):
     for variant in spec.variants:
         assert variant.quantization
         assert variant.format == "gguf"
+        assert 4 < 8 * variant.size / (spec.parameters or 270e6) < 9, "bits of a parameter"
         assert all(source_of(variant).address(variant))
 
 
@@ -156,6 +157,8 @@ def test_an_own_shape_replaces_the_built_in_one_as_a_whole(write):
         ({"block_count": 4097}, "own.shape.block_count: "),
         ({"block_count": "24"}, "own.shape.block_count: "),
         ({"block_count": True}, "own.shape.block_count: "),
+        ({"head_count": "14"}, "own.shape.head_count: "),
+        ({"vocab_size": True}, "own.shape.vocab_size: "),
         ({"head_count": 0}, "own.shape.head_count: "),
         ({"head_count": [14] * 24}, "own.shape.head_count: "),
         ({"embedding_length": 10**30}, "own.shape.embedding_length: "),
@@ -174,6 +177,11 @@ def test_a_shape_that_cannot_be_is_told_with_its_path(refused, changes, said):
 def test_a_shape_that_does_not_tell_the_cache_is_refused(refused, missing):
     shape = {key: value for key, value in PLAIN.items() if key != missing}
     assert f"own.shape.{missing}: field required" in refused({"own": {"source": "hf:x/y", "shape": shape}}).message
+
+
+def test_the_documents_name_every_key():
+    text = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    assert {key for key in (*ModelEntry.model_fields, *ShapeEntry.model_fields) if f"`{key}`" not in text} == set()
 
 
 def test_the_nearest_key_of_a_shape_is_named(refused):
@@ -247,7 +255,7 @@ def test_the_shape_of_the_workshop_is_read_and_what_it_says_counts(write):
     assert catalog["qwen2.5-0.5b"].capabilities == ()
     assert catalog.resolve("qwen2.5-0.5b").size == 398_000_000
     assert catalog.resolve("qwen2.5-0.5b").source.startswith("hf:Qwen/")
-    assert catalog.resolve("mistral-7b").size is None
+    assert catalog.resolve("mistral-7b").size == 4_372_800_000, "the built-in entry's own"
 
 
 def test_a_field_is_overridden_and_the_rest_stays(write):

@@ -24,8 +24,8 @@ def header(tmp_path: Path) -> ModelHeader:
     return read_gguf_header(write_gguf(tmp_path / "model.gguf", metadata=metadata))
 
 
-def needed(header: ModelHeader | None, weights: int | None = WEIGHTS, **facts: Any) -> Need:
-    need = memory_needed(header, weights, **{"format": "gguf", "engine": None, "context": 4096, **facts})
+def needed(known: ModelHeader | Shape | None, weights: int | None = WEIGHTS, **facts: Any) -> Need:
+    need = memory_needed(known, weights, **{"format": "gguf", "engine": None, "context": 4096, **facts})
     assert need is not None
     return need
 
@@ -100,21 +100,13 @@ def test_what_the_estimate_rests_on_is_told(header: ModelHeader, tmp_path: Path)
 
 def test_the_catalogs_shape_stands_in_for_a_header_that_nobody_read(header: ModelHeader) -> None:
     for engine in ("llamacpp", "ortgenai", "openvino", "transformers", None):
-        read, told = (needed(each, engine=engine, shape=header.shape, parameters=header.parameters)
-                      for each in (header, None))  # fmt: skip
+        read, told = (needed(facts, engine=engine, parameters=header.parameters) for facts in (header, header.shape))
         assert replace(told, basis="header") == read
         assert told.basis == "catalog"
 
 
-def test_a_header_comes_before_the_catalogs_shape(header: ModelHeader) -> None:
-    other = Shape(KvFacts(block_count=999, head_count=9, embedding_length=576), vocab_size=10**6)
-    assert needed(header, shape=other) == needed(header)
-    silent = replace(header, kv=KvFacts())
-    assert needed(silent, shape=other).kv_cache is None, "what it leaves open is not made up from another place"
-
-
 def test_a_shape_without_a_cache_leaves_it_open() -> None:
-    need = needed(None, shape=Shape(KvFacts(embedding_length=576)))
+    need = needed(Shape(KvFacts(embedding_length=576)))
     assert (need.kv_cache, need.basis) == (None, "file size")
 
 
