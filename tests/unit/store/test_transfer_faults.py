@@ -15,7 +15,7 @@ from audition.errors import AuditionError
 from audition.models.spec import VariantFile
 from audition.store.transfer.download import KEPT
 from audition.store.transfer.web import Location
-from downloads import DATA, HALF, PATH, QUICK, WIDE, fetch, left, promised, refusal
+from downloads import DATA, HALF, PATH, QUICK, WIDE, content, fetch, left, promised, refusal, sha256, where
 from file_server import Fault, redirect
 
 # What a server does once, and then no more; most of it is about going on in the middle.
@@ -37,7 +37,10 @@ ONCE = {
     "ranges ignored": [CUT, Fault(no_ranges=True)],
     "416": [CUT, Fault(status=416)],
     "416 for ever after": [CUT, Fault(status=416), Fault(status=416)],
-    "wrong part": [CUT, Fault(headers={"Content-Range": f"bytes 0-{HALF - 1}/{len(DATA)}"})],
+    "wrong part": [
+        CUT,
+        Fault(headers={"Content-Range": f"bytes {HALF - 9}-{len(DATA) - 10}/{len(DATA)}"}, body=DATA[HALF - 9 : -9]),
+    ],
     "part that is none": [CUT, Fault(headers={"Content-Range": "bytes 9-1/2"})],
     "part without a range": [CUT, Fault(headers={"Content-Range": None})],
     "several parts": [CUT, Fault(headers={"Content-Type": "multipart/byteranges", "Content-Range": None})],
@@ -72,11 +75,29 @@ def test_what_happens_once_is_overcome(sink, server, settings, faults, wide):
 
 
 @pytest.mark.parametrize(
-    "faults", [ONCE[name] for name in ("cut", "416", "ranges ignored", "another ETag", "chunks that end early")]
+    "faults",
+    [
+        ONCE[name]
+        for name in ("cut", "416", "ranges ignored", "wrong part", "no total", "another ETag", "chunks that end early")
+    ],
 )
 def test_what_happens_once_is_overcome_without_a_promise(sink, server, faults):
     server.fail(PATH, *faults)
     fetch(sink, server, VariantFile("model.gguf"))
+
+
+def test_two_versions_of_a_file_are_never_mixed(sink, server):
+    """A file changes in the middle, and its server ignores If-Range."""
+    new = content(len(DATA), seed=2)
+
+    def answer(request):
+        if request.range:
+            server.files[PATH] = new
+        return Fault(ignore_if_range=True)
+
+    server.fail(PATH, CUT)
+    server.fail_always(PATH, answer)
+    assert sink.download(VariantFile("model.gguf"), where(server)).sha256 == sha256(new)
 
 
 def test_after_a_cut_only_what_is_missing_is_asked_for(sink, server):
