@@ -64,9 +64,13 @@ class ModelsLock:
     pins: Mapping[str, Pin]
 
     def wanted(self, name: str) -> str:
-        """Return the variant that a name is pinned to, or the name itself: an alias may mean another one by now."""
+        """Return what to look for in the place of a name: an alias may mean another variant by now, a branch too."""
         pin = self.pins.get(name)
-        return pin.id if pin is not None and ":" not in name and "/" not in name and "\\" not in name else name
+        if pin is None:
+            return name
+        if name.startswith("hf:"):
+            return f"{_base(name)}@{pin.revision}" if pin.revision else name
+        return name if any(mark in name for mark in ":/\\") else pin.id
 
     def pin_of(self, variant: Variant, name: str | None = None) -> Pin | None:
         """Return the pin of a name, or else of a variant; None when there is none."""
@@ -170,7 +174,7 @@ def pinned(variant: Variant, lock: ModelsLock, name: str | None = None) -> Varia
     if found is None:
         return variant
     shown = name or variant.id
-    if (found.format, _base(found.source)) != (variant.format, _base(_told(variant.source))):
+    if (found.format, _same(found.source)) != (variant.format, _same(_told(variant.source))):
         raise AuditionError(
             f"{lock.path} pins {shown} to {found.format} from {printable(found.source)}, "
             f"and it is {variant.format} from {printable(_told(variant.source))} now",
@@ -248,6 +252,11 @@ def _told(source: str) -> str:
     if scheme != "file":
         return source
     return f"file:{(PureWindowsPath(path) if os.name == 'nt' else PurePosixPath(path)).name}"
+
+
+def _same(source: str) -> str:
+    """Return a source as it is compared: a hub does not mind the case of a repository's name."""
+    return _base(source).casefold() if source.startswith("hf:") else source
 
 
 def _base(source: str) -> str:

@@ -33,6 +33,7 @@ SCHEMA = 1
 PARTIAL = "partial-"
 """How the names of files begin that are not verified yet."""
 _LOCK_POLL_S = 0.2
+_COMMIT = re.compile(r"@([0-9a-f]{40})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,19 @@ class Store:
                 return replace(entry, id=variant.id)
         return None
 
+    def _under_another_name(self, variant: Variant, licence: Licence) -> Installed | None:
+        """Return what has the files already, known from now on as what is asked for, too."""
+        found = self._by_content(variant)
+        # What is in a file of one's own may change, and an import is what it was imported as.
+        if found is None or variant.source.startswith(("file:", "import:")):
+            return found
+        commit = _COMMIT.search(variant.source)
+        notes = {"revision": commit[1] if commit else None}
+        try:
+            return self._publish(variant, found.files, found.header, licence, None, notes=notes)
+        except OSError:  # a store that can only be read serves as well
+            return found
+
     def installed(self) -> list[Installed]:
         """Return every installed variant, by id; `troubles` says what could not be among them."""
         return [entry for entry in self.recorded() if self._complete(entry)]
@@ -203,7 +217,7 @@ class Store:
             AuditionError: The source cannot be reached, the bytes are not those promised, the disk is full, or the
                 file is not a model that can be read.
         """
-        installed = self.find(variant)
+        installed = self._at_its_address(variant) or self._under_another_name(variant, licence)
         if installed is not None:
             return installed
         source = source_of(variant)
