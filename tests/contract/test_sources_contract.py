@@ -329,13 +329,13 @@ def test_the_space_for_all_files_is_checked_before_the_first(hub, monkeypatch):
 )
 def test_two_names_on_a_hub_never_share_a_place(one, other):
     variants = [Variant("m", "gguf", None, name) for name in (one, other)]
-    assert len({str(Store()._manifest_path(variant)).casefold() for variant in variants}) == 2
+    assert len({str(Store().manifests.path(variant)).casefold() for variant in variants}) == 2
     assert len({_key(variant).casefold() for variant in variants}) == 2
 
 
 def test_a_hubs_name_is_the_same_in_any_case():
     store = Store()
-    paths = {store._manifest_path(Variant("m", "gguf", None, name)) for name in ("hf:A/B:Q4_0", "hf:a/b:q4_0")}
+    paths = {store.manifests.path(Variant("m", "gguf", None, name)) for name in ("hf:A/B:Q4_0", "hf:a/b:q4_0")}
     assert len(paths) == 1
 
 
