@@ -297,8 +297,8 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
         def put(self, part: bytes, *, chunked: bool) -> None:
             if not part:
                 return
+            server._count(len(part))  # first: a client that has it all may look at once
             self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
-            server._count(len(part))
 
         def break_off(self, fault: Fault) -> None:
             self.close_connection = True

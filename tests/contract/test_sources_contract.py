@@ -20,8 +20,9 @@ from audition.errors import AuditionError
 from audition.models.catalog import adhoc_spec, web_spec
 from audition.models.spec import Licence, Variant, VariantFile
 from audition.store import sources
+from audition.store.manifests import key_of
 from audition.store.sources.pypi import _pip_error
-from audition.store.store import Store, _key
+from audition.store.store import Store
 from file_server import Fault, FileServer
 from ggufs import write_gguf
 from hub_server import TOKEN, Repo, serving, use
@@ -329,13 +330,13 @@ def test_the_space_for_all_files_is_checked_before_the_first(hub, monkeypatch):
 )
 def test_two_names_on_a_hub_never_share_a_place(one, other):
     variants = [Variant("m", "gguf", None, name) for name in (one, other)]
-    assert len({str(Store()._manifest_path(variant)).casefold() for variant in variants}) == 2
-    assert len({_key(variant).casefold() for variant in variants}) == 2
+    assert len({str(Store().manifests.path(variant)).casefold() for variant in variants}) == 2
+    assert len({key_of(variant).casefold() for variant in variants}) == 2
 
 
 def test_a_hubs_name_is_the_same_in_any_case():
     store = Store()
-    paths = {store._manifest_path(Variant("m", "gguf", None, name)) for name in ("hf:A/B:Q4_0", "hf:a/b:q4_0")}
+    paths = {store.manifests.path(Variant("m", "gguf", None, name)) for name in ("hf:A/B:Q4_0", "hf:a/b:q4_0")}
     assert len(paths) == 1
 
 

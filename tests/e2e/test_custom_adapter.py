@@ -221,7 +221,7 @@ def test_weights_that_are_gone_are_said_before_anything_is_measured(echo: Path) 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"engine": "llamacpp"}, "llamacpp needs a model to run, and its entry names none"),
+        ({"engine": "llamacpp"}, 'its entry in models.json has no "source"'),
         ({"engine": "echoes:Nobody"}, "there is no Nobody in"),
         ({"engine": "nowhere:Nobody"}, "there is no module nowhere in"),
         ({"engine": "not a place:"}, "is no engine: it is neither a name nor the place of a class"),

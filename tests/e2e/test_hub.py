@@ -11,7 +11,7 @@ import pytest
 
 from cli import audition
 from folders import onnx_folder
-from ggufs import Tensor, Value, tiny_metadata, write_gguf
+from ggufs import Tensor, write_gguf, write_split
 from hub_server import TOKEN, HubServer, Repo, serving
 
 NAME = "hf:Owner/Tiny-GGUF"
@@ -157,15 +157,10 @@ def test_what_is_no_model_is_refused_and_leaves_nothing(
 
 
 def split(folder: Path, count: int = 3) -> dict[str, bytes]:
-    """A model in several files, as llama.cpp's `gguf-split` makes them."""
-    parts = {}
-    for number in range(count):
-        own = {"split.no": Value("u16", number), "split.count": Value("u16", count)}
-        own["split.tensors.count"] = Value("i32", count)
-        metadata = {**(tiny_metadata() if number == 0 else {}), **own}
-        path = write_gguf(folder / "part.gguf", metadata=metadata, tensors=[Tensor(f"blk.{number}.weight")])
-        parts[f"Q4_0/big-Q4_0-{number + 1:05d}-of-{count:05d}.gguf"] = path.read_bytes()
-    return parts
+    """A model in several files, in a folder of the repository."""
+    folder.mkdir(exist_ok=True)
+    paths = write_split(folder, [[Tensor(f"blk.{number}.weight")] for number in range(count)], name="big-Q4_0")
+    return {f"Q4_0/{path.name}": path.read_bytes() for path in paths}
 
 
 def test_a_split_model_is_one(hub: HubServer, tmp_path: Path) -> None:

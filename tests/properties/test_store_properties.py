@@ -13,8 +13,9 @@ from audition.errors import AuditionError
 from audition.models.catalog import adhoc_spec
 from audition.models.spec import Variant
 from audition.store.blobs import Blobs
+from audition.store.manifests import _safe, key_of
 from audition.store.sources import source_of
-from audition.store.store import Store, _key, _safe
+from audition.store.store import Store
 
 ROOT = Path("/data/store")
 PORTABLE = set(string.ascii_letters + string.digits + "._=+-")
@@ -55,13 +56,13 @@ def test_a_name_that_is_safe_is_kept(text):
 @given(FILES)
 def test_manifests_and_staging_lie_where_they_belong(variant):
     store = Store(ROOT)
-    manifest = store._manifest_path(variant)
+    manifest = store.manifests.path(variant)
     scheme = variant.source.partition(":")[0]
     assert inside(manifest, ROOT / "manifests" / scheme)
     assert len(manifest.relative_to(ROOT).parts) == 4
     assert manifest.suffix == ".json"
-    assert inside(ROOT / "staging" / _key(variant), ROOT / "staging")
-    assert len(Path(_key(variant)).parts) == 1
+    assert inside(ROOT / "staging" / key_of(variant), ROOT / "staging")
+    assert len(Path(key_of(variant)).parts) == 1
 
 
 PART = st.text(st.sampled_from(sorted(PORTABLE | {"/"})), min_size=1, max_size=90)
@@ -72,12 +73,12 @@ HUB = st.tuples(PART, PART, PART).map(lambda parts: Variant("own", "gguf", None,
 def test_a_package_or_a_repository_is_refused_or_lies_where_it_belongs(variant):
     store = Store(ROOT)
     try:
-        manifest = store._manifest_path(variant)
+        manifest = store.manifests.path(variant)
     except AuditionError:
         return
     assert inside(manifest, ROOT / "manifests" / variant.source.partition(":")[0])
     assert len(manifest.relative_to(ROOT).parts) == 4
-    assert len(Path(_key(variant)).parts) == 1
+    assert len(Path(key_of(variant)).parts) == 1
 
 
 @given(HUB, HUB)
@@ -85,7 +86,7 @@ def test_two_names_on_a_hub_never_share_a_manifest_or_a_folder(one, two):
     store = Store(ROOT)
     assume(one.source.casefold() != two.source.casefold())
     try:
-        places = [(str(store._manifest_path(each)).casefold(), _key(each).casefold()) for each in (one, two)]
+        places = [(str(store.manifests.path(each)).casefold(), key_of(each).casefold()) for each in (one, two)]
     except AuditionError:
         return
     assert places[0][0] != places[1][0]
@@ -98,7 +99,7 @@ def test_two_files_never_share_a_manifest(one, two):
     here = Path.cwd()
     paths = [here / variant.source.removeprefix("file:") for variant in (one, two)]
     assume(paths[0] != paths[1])
-    assert store._manifest_path(one) != store._manifest_path(two)
+    assert store.manifests.path(one) != store.manifests.path(two)
 
 
 @given(TEXT)

@@ -13,8 +13,9 @@ from audition.models.folder import GGUF
 from audition.models.header import ModelHeader
 from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant
 from audition.store.foundry.catalog import PREFIX
+from audition.store.installed import Installed
 from audition.store.known import known_models
-from audition.store.store import Installed, Store
+from audition.store.store import Store
 from audition.store.transfer.interrupted import Interrupted, interrupted
 
 DOWNLOADED, LINKED, PARTIAL, ABSENT = "yes", "linked", "partial", "no"

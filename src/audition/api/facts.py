@@ -24,7 +24,8 @@ from audition.models.web_name import is_web_name
 from audition.store.hub.lookup import look_up
 from audition.store.hub.repository import Repository
 from audition.store.hub.variants import choose
-from audition.store.store import Installed, Store
+from audition.store.installed import Installed
+from audition.store.store import Store
 from audition.store.transfer.remote_file import RemoteFile
 from audition.store.transfer.web import Location
 

@@ -13,8 +13,9 @@ from audition.models.spec import ANY, Licence
 from audition.paths import expanded
 from audition.store import elsewhere
 from audition.store.blobs import Progress, no_progress
+from audition.store.installed import Installed
 from audition.store.lock import Difference, ModelsLock, differences, pin, read_lock, write_lock
-from audition.store.store import Installed, Store
+from audition.store.store import Store
 
 
 def link_model(

@@ -18,10 +18,11 @@ from audition.paths import expanded
 from audition.store.blobs import Progress, no_progress
 from audition.store.foundry.catalog import catalog_spec, is_catalog_name
 from audition.store.hub.spec import hub_spec
+from audition.store.installed import Installed
 from audition.store.known import known_models
 from audition.store.lock import explained
 from audition.store.own import own_weights
-from audition.store.store import Installed, Store
+from audition.store.store import Store
 
 Engines = Sequence[str | type] | Mapping[str, str | type]
 """Engines by name, adapters by their class or its place."""

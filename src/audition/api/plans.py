@@ -24,7 +24,7 @@ from audition.models.spec import ANY, ModelSpec, Variant
 from audition.quality import cases as _cases
 from audition.quality.cases import Suite
 from audition.store.blobs import Progress, no_progress
-from audition.store.store import Installed
+from audition.store.installed import Installed
 
 
 def load_suite(path: str | Path) -> Suite:

@@ -13,8 +13,9 @@ from audition.errors import AuditionError
 from audition.models.fit import DEFAULT_CONTEXT, Need, memory_needed, smaller
 from audition.models.gguf import read_gguf_header
 from audition.models.spec import ANY, ModelSpec, Variant
+from audition.store.installed import Installed
 from audition.store.known import known_models
-from audition.store.store import Installed, Store
+from audition.store.store import Store
 
 OPEN_LOOP_PARALLEL = 4
 """Requests that an engine of ours answers at once where they come as they please; llama-server's own default."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from audition.store.store import Installed
+    from audition.store.installed import Installed
 
 
 @click.command("import")

@@ -11,7 +11,8 @@ import click
 
 if TYPE_CHECKING:
     from audition.errors import AuditionError
-    from audition.store.store import Installed, Store
+    from audition.store.installed import Installed
+    from audition.store.store import Store
 
 
 @click.command()

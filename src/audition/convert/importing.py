@@ -23,8 +23,9 @@ from audition.models.spec import Licence, LicenceClass, Variant, VariantFile
 from audition.store import elsewhere
 from audition.store.blobs import Progress, StoredFile, disk_error, no_progress, read_chunks
 from audition.store.folders import folder_digest
+from audition.store.installed import Installed
 from audition.store.known import known_models
-from audition.store.store import Installed, Store, taken
+from audition.store.store import Store, taken
 
 CONVERTIBLE = (GGUF, SAFETENSORS)
 

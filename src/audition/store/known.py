@@ -7,7 +7,8 @@ from pathlib import Path
 
 from audition.models.catalog import Catalog, load_catalog
 from audition.models.spec import ModelSpec
-from audition.store.store import Installed, Store
+from audition.store.installed import Installed
+from audition.store.store import Store
 
 
 def known_models(store: Store, *extra: Path) -> Catalog:

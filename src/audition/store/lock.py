@@ -18,7 +18,8 @@ from audition.models.folder import GGUF
 from audition.models.spec import Variant, VariantFile
 from audition.store.blobs import StoredFile, disk_error
 from audition.store.folders import folder_digest
-from audition.store.store import Installed, Store
+from audition.store.installed import Installed
+from audition.store.store import Store
 from audition.text import printable
 
 FILE = "models.lock"

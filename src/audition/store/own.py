@@ -12,7 +12,7 @@ from audition.errors import UsageError
 from audition.models.header import KvFacts, ModelHeader
 from audition.models.spec import OWN, Licence, Variant
 from audition.store.blobs import Progress, StoredFile, no_progress, read_chunks
-from audition.store.store import Installed
+from audition.store.installed import Installed
 from audition.text import one_line
 
 _MOST_FILES = 10_000

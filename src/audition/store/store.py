@@ -6,108 +6,33 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from audition.errors import AuditionError, UsageError
-from audition.jsonfile import read_json, write_json
 from audition.models.folder import GGUF, open_folder
 from audition.models.folder_check import refuse_bad
 from audition.models.folder_header import read_header
 from audition.models.gguf import read_gguf_header, read_gguf_part
 from audition.models.header import ModelFileError, ModelHeader
-from audition.models.spec import ANY, Licence, Variant, VariantFile
+from audition.models.spec import Licence, Variant
 from audition.paths import store_dir
 from audition.store.blobs import Blobs, Progress, StoredFile, disk_error, no_progress
-from audition.store.folders import Folders, check_names, folder_digest
-from audition.store.linked import Link, Links, gone_or_changed
+from audition.store.folders import Folders, folder_digest
+from audition.store.installed import Installed
+from audition.store.linked import Links, gone_or_changed
+from audition.store.manifests import Manifests, key_of
 from audition.store.sources import Sink, source_of
 from audition.store.sources.file import deliver_local, local_ggufs
 from audition.store.transfer.interrupted import told_of_the_other
 
-SCHEMA = 1
 PARTIAL = "partial-"
 """How the names of files begin that are not verified yet."""
 _LOCK_POLL_S = 0.2
 _COMMIT = re.compile(r"@([0-9a-f]{40})$")
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """A variant whose files are all here and were verified.
-
-    Attributes:
-        id: The variant's id, `alias:quantization`.
-        header: The facts that its files state.
-        installed_at: ISO 8601, UTC.
-        folder: The folder of the blobs; of weights that are not in the store, their path.
-        manifest: The manifest's own path.
-        provenance: How an imported variant came to be: from which weights, with which tools; None for others.
-        revision: Which revision of its source it is (a commit, say), where the source has such; else None.
-    """
-
-    id: str
-    source: str
-    format: str
-    quantization: str | None
-    files: tuple[StoredFile, ...]
-    header: ModelHeader
-    licence: Licence
-    installed_at: str
-    folder: Path
-    manifest: Path
-    provenance: dict[str, Any] | None = None
-    revision: str | None = None
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether an engine needs a folder, where the files have their own names; so do the parts of a GGUF model."""
-        return self.format != GGUF or len(self.files) > 1
-
-    @property
-    def assembled(self) -> Path:
-        """The folder where the files have their own names, of what needs one."""
-        return self.folder.parent / "folders" / self.digest
-
-    @property
-    def weights_path(self) -> Path:
-        """The file, or the folder, that an engine loads; of a GGUF model in parts, the first one."""
-        if self.format == ANY:
-            return self.folder
-        if self.is_folder:
-            return self.assembled / min(file.name for file in self.files) if self.format == GGUF else self.assembled
-        return Blobs(self.folder).path(self.files[0].sha256)
-
-    @property
-    def variant(self) -> Variant:
-        """The variant that this is, as a catalog would name it."""
-        model, _, name = self.id.partition(":")
-        files = tuple(VariantFile(file.name, file.size, file.sha256) for file in self.files)
-        return Variant(model, self.format, self.quantization, self.source, files, name=name)
-
-    @property
-    def links(self) -> dict[str, Link]:
-        """What is linked in place and not copied: files by name, and what each was when it was linked."""
-        if self.format == ANY:
-            return {}
-        links = Links(self.folder.parent / "links", Blobs(self.folder))
-        return {file.name: link for file in self.files if (link := links.of(file.sha256)) is not None}
-
-    @property
-    def disk_bytes(self) -> int:
-        """Unique bytes on the disk: a blob that two names share counts once."""
-        return sum({file.sha256: file.size for file in self.files}.values())
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of the weights; of a folder, of the sorted lines that name each file and its SHA-256."""
-        if self.is_folder:
-            return folder_digest(self.files)
-        return self.files[0].sha256
 
 
 class Store:
@@ -118,6 +43,7 @@ class Store:
         self.blobs = Blobs(self.root / "blobs")
         self.folders = Folders(self.root / "folders", self.blobs)
         self.links = Links(self.root / "links", self.blobs)
+        self.manifests = Manifests(self.root / "manifests", self.blobs)
         self.partials = self.root / "partials"
 
     def find(self, variant: Variant) -> Installed | None:
@@ -128,12 +54,12 @@ class Store:
         return self._at_its_address(variant) or self._by_content(variant)
 
     def _at_its_address(self, variant: Variant) -> Installed | None:
-        manifest = self._manifest_path(variant)
+        manifest = self.manifests.path(variant)
         if not manifest.is_file():
             return None
-        installed = self._read(manifest)
+        installed = self.manifests.read(manifest)
         fingerprint = source_of(variant).fingerprint(variant)
-        if fingerprint is not None and fingerprint != self._raw(manifest).get("fingerprint"):
+        if fingerprint is not None and fingerprint != self.manifests.fingerprint(manifest):
             return None
         promised = {file.sha256 for file in variant.files if file.sha256}
         if not promised <= {file.sha256 for file in installed.files}:
@@ -178,21 +104,11 @@ class Store:
 
     def recorded(self) -> list[Installed]:
         """Return what every manifest that can be read is about, by id, whether its files are still here or not."""
-        entries = []
-        for path in self._manifest_paths():
-            with suppress(AuditionError):
-                entries.append(self._read(path))
-        return sorted(entries, key=lambda entry: entry.id)
+        return self.manifests.readable()
 
     def damaged(self) -> list[AuditionError]:
         """Return one error for each manifest that cannot be read."""
-        errors = []
-        for path in self._manifest_paths():
-            try:
-                self._read(path)
-            except AuditionError as error:
-                errors.append(error)
-        return errors
+        return self.manifests.damaged()
 
     def troubles(self) -> list[AuditionError]:
         """Return why variants that were installed cannot be used: a damaged manifest, a changed original."""
@@ -291,7 +207,7 @@ class Store:
 
     def remove(self, installed: Installed) -> int:
         """Remove a variant and the blobs that no other variant uses; return the bytes freed."""
-        self._manifests()  # nothing goes while it is unknown what a damaged one needs
+        self.manifests.all()  # nothing goes while it is unknown what a damaged one needs
         try:
             installed.manifest.unlink(missing_ok=True)
             return self._drop(installed.files)
@@ -313,12 +229,6 @@ class Store:
             stray = [path for path in stray if path.parent.name.startswith(PARTIAL)]
         return sorted([*loose, *stray, *(path for path in (self.root / "staging").rglob("*") if path.is_file())])
 
-    def _manifest_paths(self) -> list[Path]:
-        return sorted((self.root / "manifests").glob("*/*/*.json"))
-
-    def _manifests(self) -> list[Installed]:
-        return [self._read(path) for path in self._manifest_paths()]
-
     def _complete(self, installed: Installed) -> bool:
         """A file under its final name was verified when it got it; here only a missing or cut one is noticed."""
         for file in installed.files:
@@ -337,7 +247,7 @@ class Store:
     ) -> tuple[tuple[StoredFile, ...], dict[str, Any]]:
         """Fetch and store a variant's files, and return what the source noted meanwhile; its lock is held."""
         check = _check_gguf if variant.format == GGUF else _check_nothing
-        key = _key(variant)
+        key = key_of(variant)
         sink = Sink(self.blobs, check, progress, self.root / "staging" / key, self.partials / key, variant)
         with sink.staged():
             files = tuple(fetch(sink))
@@ -374,8 +284,8 @@ class Store:
         Raises:
             AuditionError: The variant that is wanted is one of them, and there is no other place to have it from.
         """
-        if wanted is not None and wanted.source.startswith("import:") and self._manifest_path(wanted).is_file():
-            error = self.broken_link(self._read(self._manifest_path(wanted)))
+        if wanted is not None and wanted.source.startswith("import:") and self.manifests.path(wanted).is_file():
+            error = self.broken_link(self.manifests.read(self.manifests.path(wanted)))
             if error is not None:
                 raise error
         broken = {sha256 for sha256, _ in self.links.records() if self.links.trouble(sha256)}
@@ -408,7 +318,7 @@ class Store:
 
     def _drop(self, files: tuple[StoredFile, ...]) -> int:
         """Remove the blobs, and the folder of them, that no manifest needs; return the bytes freed."""
-        others = self._manifests()
+        others = self.manifests.all()
         kept = {file.sha256 for other in others for file in other.files}
         if folder_digest(files) not in {other.digest for other in others}:
             self.folders.remove(files)
@@ -435,77 +345,22 @@ class Store:
         notes = notes or {}
         its_own = header.stated_licence
         licence = licence.beside(notes.get("licence", its_own)).beside(its_own)
-        manifest = self._manifest_path(variant)
-        record = {
-            "schema": SCHEMA,
-            "id": variant.id,
-            "source": variant.source,
-            "revision": notes.get("revision"),
-            "format": variant.format,
-            "quantization": variant.quantization or header.quantization,
-            "files": [asdict(file) for file in files],
-            "header": header.to_json(),
-            "licence": licence.to_json(),
-            "fingerprint": fingerprint,
-            "provenance": provenance,
-            "installed_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        write_json(manifest, record)
-        return self._read(manifest)
-
-    def _raw(self, manifest: Path) -> dict[str, Any]:
-        try:
-            data = read_json(manifest)
-        except UsageError as error:
-            raise _damaged(manifest, error.message) from error
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            raise AuditionError(
-                f"{manifest} was written by another version",
-                fix=f"delete it and download the model again: rm '{manifest}'",
-                code="bad_manifest",
-            )
-        return data
-
-    def _read(self, manifest: Path) -> Installed:
-        data = self._raw(manifest)
-        try:
-            files = tuple(StoredFile(**file) for file in data["files"])
-            if not files:
-                raise ValueError("it names no files")
-            for file in files:
-                self.blobs.path(file.sha256)
-            if data["format"] != GGUF or len(files) > 1:
-                check_names(files)
-            return Installed(
-                id=data["id"],
-                source=data["source"],
-                format=data["format"],
-                quantization=data["quantization"],
-                files=files,
-                header=ModelHeader.from_json(data["header"]),
-                licence=Licence.from_json(data["licence"]),
-                installed_at=data["installed_at"],
-                folder=self.blobs.root,
-                manifest=manifest,
-                provenance=data.get("provenance"),
-                revision=data.get("revision"),
-            )
-        except KeyError as error:
-            raise _damaged(manifest, f"it has no {error}") from error
-        except (TypeError, ValueError, AuditionError) as error:
-            raise _damaged(manifest, str(error)) from error
-
-    def _manifest_path(self, variant: Variant) -> Path:
-        scheme = variant.source.partition(":")[0]
-        name, revision = source_of(variant).address(variant)
-        return self.root / "manifests" / _safe(scheme) / _safe(name) / f"{_safe(revision)}.json"
+        return self.manifests.write(
+            variant,
+            files,
+            header,
+            licence,
+            fingerprint=fingerprint,
+            provenance=provenance,
+            revision=notes.get("revision"),
+        )
 
     @contextmanager
     def _locked(self, variant: Variant, progress: Progress) -> Iterator[None]:
         """Hold the variant's lock; whatever the disk refuses meanwhile becomes an error for a person."""
         from filelock import FileLock
 
-        folder, key = self.root / "locks", _key(variant)
+        folder, key = self.root / "locks", key_of(variant)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / f"{key}.lock")
@@ -534,20 +389,3 @@ def _check_gguf(path: Path) -> None:
 
 def _check_nothing(path: Path) -> None:
     """A folder is looked at as a whole."""
-
-
-def _damaged(manifest: Path, why: str) -> AuditionError:
-    return AuditionError(
-        f"the manifest {manifest} is damaged ({why})",
-        fix=f"delete it and download the model again: rm '{manifest}'",
-        code="bad_manifest",
-    )
-
-
-def _key(variant: Variant) -> str:
-    return _safe("-".join(source_of(variant).address(variant)))
-
-
-def _safe(part: str) -> str:
-    """Return `part` as one path component: nothing that came from a file or a person can climb out of the store."""
-    return re.sub(r"[^A-Za-z0-9._=+-]+", "-", part).strip(".-")[:120] or "unnamed"

@@ -6,8 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from audition.store.installed import Installed
 from audition.store.linked import HARD, Link
-from audition.store.store import Installed, Store
+from audition.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from audition.errors import AuditionError
 from audition.models.gguf import read_gguf_header
 from audition.models.spec import Licence, LicenceClass, ModelSpec, Variant
 from audition.store.blobs import StoredFile
-from audition.store.store import Installed, Store
+from audition.store.installed import Installed
+from audition.store.store import Store
 
 MIT = Licence("MIT", LicenceClass.PERMISSIVE, "catalog")
 VARIANT = Variant("tiny", "gguf", "Q4_0", "file:tiny.gguf")

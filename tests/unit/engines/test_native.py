@@ -99,5 +99,5 @@ def test_a_gguf_file_is_looked_at_first(tmp_path: Path) -> None:
 
 def test_a_model_in_parts_is_left_to_llama_cpp(tmp_path: Path) -> None:
     first, *_ = ggufs.write_split(tmp_path, [[ggufs.Tensor("a")], [ggufs.Tensor("b")]])
-    with pytest.raises(EngineError, match="is in 2 GGUF files, and only llama.cpp loads such models"):
+    with pytest.raises(EngineError, match="is in 2 GGUF files, and only llama"):
         check_gguf(first)

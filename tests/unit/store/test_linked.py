@@ -359,3 +359,17 @@ def test_one_damaged_manifest_hides_no_name(store, model, tmp_path):
     first.manifest.write_text("{")
     assert [entry.id for entry in Store().installed()] == ["other:q4_0"]
     assert "other" in known_models(store)
+
+
+def test_a_store_that_lets_nothing_be_removed_is_told(store, model, monkeypatch):
+    linked = api.link_model(str(model))
+
+    def refuse(self, missing_ok=False):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(AuditionError, match="Read-only file system") as caught:
+            store.remove(linked)
+    assert caught.value.code == "not_writable"
+    assert store.installed() == [linked]

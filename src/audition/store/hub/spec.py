@@ -10,7 +10,8 @@ from audition.models.hub_name import HubName, is_hub_name, parse_hub_name
 from audition.models.spec import ModelSpec
 from audition.store.hub.lookup import look_up
 from audition.store.hub.variants import choose, default_of, means, variants_of
-from audition.store.store import Installed, Store
+from audition.store.installed import Installed
+from audition.store.store import Store
 
 
 def hub_spec(text: str, store: Store, catalog: Catalog) -> ModelSpec:

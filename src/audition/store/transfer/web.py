@@ -210,7 +210,8 @@ class Route:
                     raise Fault("it sends another part of the file than the one that was asked for")
                 end, total = told[1], told[2]
             elif start:
-                raise Fault("it does not send parts of files", fix="download the model without a look into it first")
+                fix = "download the model without a look into it first"
+                raise Fault("it does not send parts of files", fix=fix, tries=2)
             elif total is not None:
                 end = min(end, total)
             buffer, at = memoryview(bytearray(end - start)), 0
