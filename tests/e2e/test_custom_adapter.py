@@ -241,5 +241,15 @@ def test_two_engines_of_one_name_are_told_apart_first(echo: Path) -> None:
     (echo / "other" / "echoes.py").write_text(ECHO)
     entries = {"a": {"engine": "echoes:Echo"}, "b": {"engine": f"echoes:Echo@{echo / 'other'}"}}
     (echo / "models.json").write_text(json.dumps(entries))
-    with pytest.raises(UsageError, match="two engines are called echoes:Echo"):
+    with pytest.raises(UsageError, match="two engines are called echoes:Echo") as caught:
         api.prepare(["models.json"], cases(echo, "hello"), settings=settings(), out=echo / "run")
+    assert caught.value.fix == "give one another name: other=echoes:Echo"
+
+
+def test_the_name_that_two_have_is_not_proposed_again(echo: Path) -> None:
+    (echo / "echoes.py").write_text(ECHO + ECHO.replace("Echo", "Other"))
+    entries = {"a": {"engine": "x=echoes:Echo"}, "b": {"engine": "x=echoes:Other"}}
+    (echo / "models.json").write_text(json.dumps(entries))
+    with pytest.raises(UsageError, match="two engines are called x") as caught:
+        api.prepare(["models.json"], cases(echo, "hello"), settings=settings(), out=echo / "run")
+    assert caught.value.fix == "give one another name: other=echoes:Other"
