@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from audition.errors import UsageError
@@ -42,6 +44,26 @@ def store_dir() -> Path:
 def runs_dir() -> Path:
     """Return the folder that runs go to when no output directory is named."""
     return home() / "runs"
+
+
+def logs_dir() -> Path:
+    """Return the folder for what engines print outside a run, made if need be.
+
+    A data folder that only administrators write to must not keep others from using the models in it: there the logs
+    go to a new folder among the temporary files, one for this process.
+    """
+    folder = home() / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return _temporary_logs()
+    return folder
+
+
+@cache
+def _temporary_logs() -> Path:
+    return Path(tempfile.mkdtemp(prefix="audition-logs-"))
 
 
 def user_models_file() -> Path:

@@ -82,7 +82,7 @@ def test_the_example_is_measured_beside_the_engine_that_comes_with_the_program(r
     assert done.returncode == 0, done.stderr
     run = RunDir.open(str(sample / "run"))
     ids = sorted(target.id for target in run.plan.targets)
-    assert ids == ["smollm2-135m:q4_1/llamacpp/cpu", "smollm2-135m:q4_1/mine/cpu"]
+    assert ids == ["smollm2-135m:q4_1/llamacpp/cpu", "smollm2-135m:q4_1/mine/unknown"]
     assert texts(run, "mine") == texts(run, "llamacpp"), "the same weights, template and sampling"
     states = {
         target: [s.status for s in run.samples() if s.target == target and s.phase == "measured"] for target in ids
@@ -158,7 +158,7 @@ def test_adapters_without_weights_and_with_weights_that_only_they_know(echo: Pat
     run = api.prepare(["models.json"], cases(echo, "hello there"), settings=settings(), out=echo / "run")
     api.resume(run)
     bare, own = run.plan.targets
-    assert (bare.id, bare.format, bare.weights, bare.digest) == ("bare:any/echoes:Echo/cpu", "any", None, None)
+    assert (bare.id, bare.format, bare.weights, bare.digest) == ("bare:any/echoes:Echo/unknown", "any", None, None)
     assert (bare.disk_bytes, bare.memory_estimate_bytes, bare.has_chat_template) == (None, None, None)
     assert (own.weights, own.disk_bytes) == (str(echo / "table"), 7)
     assert own.digest is not None
@@ -178,7 +178,7 @@ def test_an_adapter_by_its_class_and_under_a_name(echo: Path, monkeypatch: pytes
     both = {"one": echoes.Echo, "two": "echoes:Echo"}
     run = api.prepare(["models.json"], suite, engines=both, settings=settings(), out=echo / "run")
     api.resume(run)
-    assert sorted(target.id for target in run.plan.targets) == ["bare:any/one/cpu", "bare:any/two/cpu"]
+    assert sorted(target.id for target in run.plan.targets) == ["bare:any/one/unknown", "bare:any/two/unknown"]
     assert texts(run, "one") == texts(run, "two") == {"hello": "None hello there "}
     del sys.modules["echoes"]
 
@@ -221,7 +221,7 @@ def test_weights_that_are_gone_are_said_before_anything_is_measured(echo: Path) 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"engine": "llamacpp"}, 'its entry in models.json has no "source"'),
+        ({"engine": "llamacpp"}, 'llamacpp needs a model to run, and its entry in models.json has no "source"'),
         ({"engine": "echoes:Nobody"}, "there is no Nobody in"),
         ({"engine": "nowhere:Nobody"}, "there is no module nowhere in"),
         ({"engine": "not a place:"}, "is no engine: it is neither a name nor the place of a class"),
@@ -241,5 +241,15 @@ def test_two_engines_of_one_name_are_told_apart_first(echo: Path) -> None:
     (echo / "other" / "echoes.py").write_text(ECHO)
     entries = {"a": {"engine": "echoes:Echo"}, "b": {"engine": f"echoes:Echo@{echo / 'other'}"}}
     (echo / "models.json").write_text(json.dumps(entries))
-    with pytest.raises(UsageError, match="two engines are called echoes:Echo"):
+    with pytest.raises(UsageError, match="two engines are called echoes:Echo") as caught:
         api.prepare(["models.json"], cases(echo, "hello"), settings=settings(), out=echo / "run")
+    assert caught.value.fix == "give one another name: other=echoes:Echo"
+
+
+def test_the_name_that_two_have_is_not_proposed_again(echo: Path) -> None:
+    (echo / "echoes.py").write_text(ECHO + ECHO.replace("Echo", "Other"))
+    entries = {"a": {"engine": "x=echoes:Echo"}, "b": {"engine": "x=echoes:Other"}}
+    (echo / "models.json").write_text(json.dumps(entries))
+    with pytest.raises(UsageError, match="two engines are called x") as caught:
+        api.prepare(["models.json"], cases(echo, "hello"), settings=settings(), out=echo / "run")
+    assert caught.value.fix == "give one another name: other=echoes:Other"

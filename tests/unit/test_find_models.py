@@ -6,6 +6,7 @@ import pytest
 
 from audition import api
 from audition.errors import UsageError
+from audition.models.header import ModelFileError
 from audition.models.spec import Licence, Variant
 from audition.store.store import Store
 from folders import onnx_folder
@@ -71,3 +72,18 @@ def test_an_engine_that_does_not_exist_is_told_so(home):
 def test_the_same_model_twice_in_one_engine_is_refused(home):
     with pytest.raises(UsageError, match="named twice"):
         chosen(["smollm2-135m", "smollm2-135m:q4_1"], ["llamacpp"])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.mkdir(), "holds no model"),
+        (lambda path: path.write_bytes(b"GGUF\x03"), "is truncated"),
+        (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "is a Git LFS pointer"),
+    ],
+)
+def test_what_is_wrong_with_the_files_is_said_before_a_conversion_is_advised(tmp_path, make, said):
+    path = tmp_path / "mine.gguf"
+    make(path)
+    with pytest.raises(ModelFileError, match=said):
+        api.find_models([str(path)], ["ortgenai"])

@@ -1,13 +1,14 @@
 """Where the program keeps things."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import platformdirs
 import pytest
 
 from audition.errors import UsageError
-from audition.paths import expanded, home, runs_dir, store_dir, user_models_file
+from audition.paths import _temporary_logs, expanded, home, logs_dir, runs_dir, store_dir, user_models_file
 
 
 def test_the_environment_names_the_folder_and_everything_lies_in_it(tmp_path, monkeypatch):
@@ -55,3 +56,21 @@ def test_otherwise_it_is_the_platforms_data_folder_and_not_its_cache(monkeypatch
         monkeypatch.setenv("AUDITION_HOME", value)
     assert home() == platformdirs.user_data_path("audition", appauthor=False)
     assert home() != platformdirs.user_cache_path("audition", appauthor=False)
+
+
+def test_logs_lie_in_the_data_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUDITION_HOME", str(tmp_path / "new"))
+    assert logs_dir() == tmp_path / "new" / "logs"
+    assert list(logs_dir().iterdir()) == []
+
+
+def test_a_data_folder_that_cannot_be_written_does_not_keep_engines_from_printing(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUDITION_HOME", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "logs").write_text("in the way")
+    _temporary_logs.cache_clear()
+    found = logs_dir()
+    assert found.is_dir()
+    assert found.parent == tmp_path
+    assert logs_dir() == found, "one for the process"
+    _temporary_logs.cache_clear()

@@ -11,6 +11,7 @@ from audition.engines.reference import engine_name, reference_to
 from audition.engines.registry import formats_of
 from audition.errors import AuditionError, UsageError
 from audition.models.catalog import Catalog, adhoc_spec, aliases_in, web_spec
+from audition.models.folder_check import refuse_bad
 from audition.models.hub_name import is_hub_name
 from audition.models.spec import ANY, Licence, ModelSpec, Variant
 from audition.models.web_name import is_web_name
@@ -40,6 +41,8 @@ def find_model(name: str, catalog: Catalog | None = None) -> tuple[ModelSpec, Va
         UsageError: Nothing has that name; the nearest ones are given.
         AuditionError: It is elsewhere, and cannot be asked for there.
     """
+    if not name.strip():
+        raise UsageError("the model's name is empty", fix="smollm2-135m, or what `audition model list` shows")
     if is_catalog_name(name):
         spec = catalog_spec(name)
         return spec, spec.variants[0]
@@ -108,6 +111,8 @@ def _for_engine(
     candidates = (variant,) if one else spec.variants
     able = [each for each in candidates if formats is None or each.format in (ANY, *formats)]
     if not able:
+        if variant.source.startswith("file:"):
+            refuse_bad(Path(variant.source.removeprefix("file:")))  # before a conversion of it is advised
         runs, called = " and ".join(formats or ()), engine_name(engine)
         convertible = any(each.format in ("gguf", "safetensors") for each in spec.variants)
         can_convert = convertible and "onnx-genai" in (formats or ())

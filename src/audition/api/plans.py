@@ -15,7 +15,7 @@ from audition.bench.plan import Case, Level, Plan, Settings, Target, check_desig
 from audition.bench.rundir import RunDir, new_run_path
 from audition.bench.targets import OPEN_LOOP_PARALLEL, make_server_target, make_target
 from audition.engines.host import EngineProcess, probe
-from audition.engines.reference import engine_name
+from audition.engines.reference import Reference, engine_name
 from audition.engines.registry import engine_for, probe_log
 from audition.engines.server import find_server
 from audition.errors import UsageError
@@ -76,9 +76,7 @@ def make_plan(
         engine = engine_for(variant.format, spec.engine)
         called = engine_name(engine)
         if references.setdefault(called, engine) != engine:
-            raise UsageError(
-                f"two engines are called {called}", fix=f"give one another name: other={references[called]}"
-            )
+            raise UsageError(f"two engines are called {called}", fix=f"give one another name: other={_place(engine)}")
         if called not in engines:
             engines[called] = probe(engine, log or probe_log(engine))
         target = make_target(spec, variant, installed, engine, engines[called], context, parallel)
@@ -113,6 +111,12 @@ def make_plan(
         },
     }
     return plan, host
+
+
+def _place(engine: str) -> str:
+    """Return an engine as it is named without a name of its own for it."""
+    reference = Reference.parse(engine)
+    return engine if reference is None else reference.value
 
 
 def _as_its_engine_says(

@@ -20,6 +20,7 @@ from audition.engines.host import EngineProcess
 from audition.engines.protocol import Session
 from audition.engines.server import connect, load
 from audition.errors import AuditionError
+from audition.sizes import size
 
 # A CUDA program that computes on the CPU still keeps some buffers on the GPU, and one on the GPU some weights off it.
 _NONE_OF_IT, _MOST_OF_IT = 0.05, 0.5
@@ -235,7 +236,7 @@ def need_memory(targets: Iterable[Target], free: int) -> None:
         names = " and ".join(target.variant for target in targets)
         verb = "needs" if len(targets) == 1 else "together need"
         raise AuditionError(
-            f"{names} {verb} about {needed / 1e6:,.0f} MB of memory, and {free / 1e6:,.0f} MB are free",
+            f"{names} {verb} about {size(needed)} of memory, and {size(free)} are free",
             fix=f"close other programs, or choose a smaller variant{would} or a smaller --context",
             code="insufficient_memory",
         )

@@ -17,6 +17,7 @@ from audition.store.installed import Installed
 from audition.store.known import known_models
 from audition.store.store import Store
 
+UNKNOWN_DEVICE = "unknown"
 OPEN_LOOP_PARALLEL = 4
 """Requests that an engine of ours answers at once where they come as they please; llama-server's own default."""
 
@@ -37,7 +38,7 @@ def make_target(
         variant: Which of its variants.
         installed: Its files and facts.
         engine: The engine's name, or the reference to an adapter.
-        description: What the engine says about itself, for the device.
+        description: What the engine says about itself, for the device; `unknown` where it does not say.
         context: Tokens; None takes 4096, or less where the model was trained for less.
         parallel: The most requests that will be under way at once.
     """
@@ -50,7 +51,7 @@ def make_target(
     settings = {"context": context} if context else dict(default)
     if parallel > 1:
         settings["parallel"] = parallel
-    device = str(description.get("device", "cpu"))
+    device = str(description.get("device") or UNKNOWN_DEVICE)
     reference = Reference.parse(engine)
     name = engine if reference is None else reference.name
     own = variant.format == ANY
@@ -107,7 +108,7 @@ def make_server_target(settings: dict[str, Any], entry: dict[str, Any], identity
         format=SERVER,
         quantization=identity.quantization,
         engine=ENGINE,
-        device=device.lower()[:40] if isinstance(device, str) and device else "unknown",
+        device=device.lower()[:40] if isinstance(device, str) and device else UNKNOWN_DEVICE,
         settings={**settings, **known},
         digest=identity.digest,
         licence=None,

@@ -122,6 +122,8 @@ def bench(
         return
     names = [name.strip() for name in (models or "").split(",") if name.strip()]
     chosen = [name.strip() for name in (engines or "").split(",") if name.strip()]
+    if engines is not None and not chosen:
+        raise UsageError("--engines names no engine", fix="--engines llamacpp,ortgenai, or leave it out")
     if chosen and not names:
         raise UsageError("--engines is for models, and none is named", fix="--models smollm2-135m")
     if not names and not endpoints:

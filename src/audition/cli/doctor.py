@@ -18,9 +18,9 @@ _INDENT = " " * 8
 
 
 @click.command()
-@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print all that was found as JSON.")
-def doctor(path: Path | None, as_json: bool) -> None:
+def doctor(path: str | None, as_json: bool) -> None:
     """Check engines, machine and store, or a model's files.
 
     PATH is a model's folder or a .gguf file: then its files are checked, and nothing is loaded. Exit code 0: something
@@ -28,8 +28,11 @@ def doctor(path: Path | None, as_json: bool) -> None:
     """
     from audition.cli import output
     from audition.doctor import diagnose, examine
+    from audition.errors import UsageError
 
-    found = diagnose() if path is None else examine(path)
+    if path is not None and not path.strip():
+        raise UsageError("PATH is empty", fix="name a model's folder or a .gguf file")
+    found = diagnose() if path is None else examine(Path(path))
     if as_json:
         output.print_json(found)
     else:

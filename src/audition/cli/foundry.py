@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 
 def list_foundry(filters: Filters, machine: ThisMachine, *, as_json: bool) -> None:
-    """Print what the catalog lists for this machine's devices, and what of it is in the store."""
+    """Print what the catalog lists for this machine's devices, and what of it is in the store.
+
+    Raises:
+        AuditionError: The catalog cannot be read, and there is no copy of it here.
+    """
     from audition.api.discover import filtered, make_row
     from audition.cli import output
     from audition.cli.discover import say_left_out
@@ -22,6 +26,7 @@ def list_foundry(filters: Filters, machine: ThisMachine, *, as_json: bool) -> No
 
     store = Store()
     listing = list_catalog()
+    listing.need_any()
     models = {}
     for model in sorted(listing.models, key=lambda model: (model.alias, model.id)):
         row = make_row(machine, spec_of(model), model.variant, store.find(model.variant))
@@ -50,7 +55,7 @@ def list_foundry(filters: Filters, machine: ThisMachine, *, as_json: bool) -> No
         console = output.stdout(wide=True)
         console.print(models_table(rows, own_columns))
         console.print(legend(rows, machine.memory), style="dim", soft_wrap=True)
-    elif listing.warning is None:
+    else:
         empty = "The catalog lists no chat model for this machine." if not listing.models else "No model is like that."
         output.stdout().print("Nothing is downloaded." if filters.downloaded else empty)
     say_left_out(found)

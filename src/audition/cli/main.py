@@ -128,7 +128,8 @@ def _what_it_takes(error: click.BadParameter, parameter: click.Parameter) -> tup
     given = error.message.partition(" is not ")[0].strip("'")
     if isinstance(kind, click.Choice):
         choices = [str(choice) for choice in kind.choices]
-        return f"{name} takes {', '.join(choices[:-1])} or {choices[-1]}, not {given!r:.40}", nearest(given, choices)
+        listed = " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
+        return f"{name} takes {listed}, not {given!r:.40}", nearest(given, choices)
     what = {"integer": "whole numbers", "float": "numbers"}.get(kind.name.removesuffix(" range"))
     if what is None:
         return f"{name}: {error.message.rstrip('.')}", None

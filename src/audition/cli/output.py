@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from audition.jsonfile import dumps
+from audition.sizes import size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,13 +106,16 @@ class _PlainProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._said_at: dict[str, float] = {}
+        self._said: dict[str, str] = {}
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
         now = time.monotonic()
-        if what not in self._said_at or now - self._said_at[what] > _PLAIN_INTERVAL_S:
-            of = f" of {total / 1e6:,.0f}" if total else ""
-            self._console.print(f"{what}: {done / 1e6:,.0f}{of} MB")
-            self._said_at[what] = now
+        if what in self._said_at and now - self._said_at[what] <= _PLAIN_INTERVAL_S:
+            return
+        amount = f": {size(done)}" + (f" of {size(total)}" if total else "") if done or total else ""
+        if self._said.get(what) != amount:  # what has not moved is not said again
+            self._console.print(f"{what}{amount}", soft_wrap=True)
+        self._said_at[what], self._said[what] = now, amount
 
 
 def _ended(answers: list[bool]) -> str:

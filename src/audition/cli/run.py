@@ -78,7 +78,7 @@ def _ready(name: str, context: int | None) -> tuple[str, Path | None, dict[str, 
     from audition.cli import output
     from audition.cli.lock import say_lock
     from audition.engines.registry import engine_for
-    from audition.paths import home
+    from audition.paths import logs_dir
 
     say_lock([name])
     spec, variant = api.find_model(name)
@@ -87,7 +87,7 @@ def _ready(name: str, context: int | None) -> tuple[str, Path | None, dict[str, 
     engine = engine_for(variant.format, spec.engine)
     target = make_target(spec, variant, installed, engine, {}, context)
     need_memory([target], available_memory())
-    log = home() / "logs" / "run.log"
+    log = logs_dir() / "run.log"
     log.unlink(missing_ok=True)
     return engine, installed.weights_path if installed.files else None, target.settings, log
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from audition.engines.reference import Reference, engine_name
 from audition.errors import UsageError, nearest
 from audition.models.spec import ANY
-from audition.paths import home
+from audition.paths import logs_dir
 from audition.text import one_line
 
 GROUP = "audition.engines.v1"
@@ -114,7 +114,7 @@ def formats_of(name: str) -> tuple[str, ...] | None:
 
 def probe_log(name: str) -> Path:
     """Return where an engine's process prints while it is asked about itself."""
-    return home() / "logs" / f"probe-{re.sub(r'[^A-Za-z0-9._-]+', '-', engine_name(name))[:80]}.log"
+    return logs_dir() / f"probe-{re.sub(r'[^A-Za-z0-9._-]+', '-', engine_name(name))[:80]}.log"
 
 
 def _is_installed(package: str) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audition.models.git_lfs import is_pointer
 from audition.models.header import ModelFileError
 from audition.models.onnx_graph import Graph, read_graph
 from audition.text import one_line, printable
@@ -154,8 +155,12 @@ def _weights(path: Path, format_: str, plain: list[str], graphs: dict[str, Graph
     return {name for xml in graphs_xml for name in (xml, f"{xml[:-4]}.bin") if name in plain}
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """Return the JSON object in a configuration file; an empty one when there is no such file.
+
+    Args:
+        path: The file.
+        limit: The most bytes that it may have.
 
     Raises:
         ModelFileError: It is too large, or not a JSON object.
@@ -163,13 +168,13 @@ def read_object(path: Path) -> dict[str, Any]:
     name = printable(path.name)
     try:
         with path.open("rb") as stream:
-            content = stream.read(MAX_JSON_BYTES + 1)
+            content = stream.read(limit + 1)
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise ModelFileError(f"cannot read {name}: {error.strerror or error}") from error
-    if len(content) > MAX_JSON_BYTES:
-        raise ModelFileError(f"{name} is larger than {MAX_JSON_BYTES // 2**20} MB", fix="download it again")
+    if len(content) > limit:
+        raise ModelFileError(f"{name} is larger than {limit // 2**20} MB", fix="download it again")
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -225,15 +230,6 @@ def chat_template(path: Path) -> bytes | None:
         if isinstance(template, str) and template.strip():
             return _bounded(template.encode(errors="replace"))
     return None
-
-
-def is_pointer(path: Path) -> bool:
-    """Return whether a file is what Git LFS puts in the place of a large one that was not fetched."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(42) == b"version https://git-lfs.github.com/spec/v1"
-    except OSError:
-        return False
 
 
 def _entries(path: Path) -> list[os.DirEntry[str]]:

@@ -16,19 +16,26 @@ from audition.models.folder import (
     chat_template,
     format_of,
     graph_names,
-    is_pointer,
     open_folder,
     read_object,
     section,
     weight_names,
 )
 from audition.models.folder_header import read_folder_header, read_header
+from audition.models.git_lfs import IS_POINTER, PULL, is_pointer
 from audition.models.header import ModelFileError
+from audition.models.template import template_fault
 from audition.text import one_line, printable
 
 _UNFINISHED = re.compile(r"(\.tmp|\.part|\.partial|\.incomplete|\.crdownload|\.aria2)$", re.IGNORECASE)
 _AGAIN = "fetch the whole folder again"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
+_READ_BY_ENGINES = (
+    *("tokenizer.json", "tokenizer_config.json", "vocab.json", "tekken.json", "special_tokens_map.json"),
+    *("added_tokens.json", "generation_config.json", "chat_template.json", "config.json"),
+)
+_MAX_TOKENIZER_BYTES = 128 * 2**20
+"""The largest in use (262,144 tokens: Gemma 3) has 33 MB."""
 _CODE_MAP = "auto_map"
 _TAIL = 2**20
 
@@ -81,8 +88,11 @@ def refuse_bad(path: Path, format_: str | None = None) -> list[Problem]:
     problems = check_folder(path, format_)
     fatal = [problem for problem in problems if problem.fatal]
     if fatal:
-        more = f" ({len(fatal) - 1} more: audition doctor '{printable(str(path))}')" if len(fatal) > 1 else ""
-        raise ModelFileError(f"{printable(str(path))} cannot be used: {fatal[0].message}{more}", fix=fatal[0].fix)
+        shown, message = printable(str(path)), fatal[0].message
+        more = f" ({len(fatal) - 1} more: audition doctor '{shown}')" if len(fatal) > 1 else ""
+        if shown not in message:
+            message = f"{shown} cannot be used: {message}"
+        raise ModelFileError(message + more, fix=fatal[0].fix)
     return problems
 
 
@@ -109,9 +119,7 @@ def _check_download(folder: Folder) -> list[Problem]:
         if _UNFINISHED.search(entry.name):
             problems.append(Problem(f"{name} is left over from a download that did not end", _AGAIN))
         elif entry.is_file() and is_pointer(entry):
-            problems.append(
-                Problem(f"{name} is a Git LFS pointer, not the file itself", "run `git lfs pull` in the folder")
-            )
+            problems.append(Problem(f"{name} {IS_POINTER}", PULL))
     return problems
 
 
@@ -123,7 +131,14 @@ def _check_rest(folder: Folder) -> list[Problem]:
     ]
     if not any(name in folder.files for name in _TOKENIZERS) and folder.format != OPENVINO:
         problems.append(Problem("it has no tokenizer (tokenizer.json or tokenizer.model)", _AGAIN))
-    if chat_template(folder.path) is None and not _has_openvino_template(folder):
+    unreadable = [found for name in _READ_BY_ENGINES if name in folder.files for found in _check_json(folder, name)]
+    problems += unreadable
+    if unreadable:  # where a template would stand
+        return problems
+    template = chat_template(folder.path)
+    if template is not None and (fault := template_fault(template.decode(errors="replace"))):
+        problems.append(Problem(f"its chat template cannot be read: {fault}", "take the publisher's"))
+    if template is None and not _has_openvino_template(folder):
         problems.append(
             Problem(
                 "it has no chat template, so engines would guess how to ask it",
@@ -132,6 +147,18 @@ def _check_rest(folder: Folder) -> list[Problem]:
             )
         )
     return problems
+
+
+def _check_json(folder: Folder, name: str) -> list[Problem]:
+    """Return what is wrong with a file that engines read as JSON."""
+    path = folder.path / name
+    if is_pointer(path):  # which is said already
+        return []
+    try:
+        read_object(path, _MAX_TOKENIZER_BYTES)
+    except ModelFileError as error:
+        return [Problem(error.message, error.fix or _AGAIN)]
+    return []
 
 
 def _check_onnx(folder: Folder) -> list[Problem]:

@@ -106,8 +106,8 @@ def _opened(path: Path) -> Iterator[Source]:
         raise GgufError(f"cannot read {name}: {error.strerror or error}", fix="check the path") from error
     except ValueError as error:  # a null byte in the path
         raise GgufError(f"cannot read {name}: {error}", fix="check the path") from error
-    kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-    raise GgufError(f"{name} is {kind}, not a model file", fix="name the .gguf file itself")
+    kind = "a folder, not a model file" if stat.S_ISDIR(mode) else "not a regular file"
+    raise GgufError(f"{name} is {kind}", fix="name the .gguf file itself")
 
 
 def _facts_of_part(source: Source) -> ModelHeader:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from audition.models.gguf_source import GgufError, Source
 from audition.models.gguf_types import TENSOR_TYPES
+from audition.models.git_lfs import IS_POINTER, POINTER, PULL
 from audition.text import one_line
 
 _STEPS_PER_PAIR = 25
@@ -237,6 +238,8 @@ def _read_head(source: Source) -> tuple[int, int, int]:
 def _read_version(source: Source) -> int:
     if source.size == 0:
         raise GgufError(f"{source.name} is empty", fix="download it again")
+    if source.take_at(0, min(len(POINTER), source.size)) == POINTER:
+        raise GgufError(f"{source.name} {IS_POINTER}", fix=PULL)
     if source.take(min(4, source.size)) != b"GGUF":
         raise GgufError(f"{source.name} is not a GGUF model file", fix="name a file in the GGUF format")
     (version,) = source.unpack(_U32)

@@ -73,7 +73,7 @@ class Source:
     def truncated(self, needed: int) -> GgufError:
         """Return the error for a file that is shorter than it says."""
         return GgufError(
-            f"{self.name} is truncated: its header needs {needed:,} bytes, the file has {self.size:,}",
+            f"{self.name} is truncated: by its header it needs {needed:,} bytes, the file has {self.size:,}",
             fix="download it again",
         )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audition.errors import AuditionError
+from audition.sizes import size
 
 CHUNK = 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -168,7 +169,7 @@ def need_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise AuditionError(
-            f"the disk is too full: {needed / 1e6:,.0f} MB are needed in {folder}, {free / 1e6:,.0f} MB are free",
+            f"the disk is too full: {size(needed)} are needed in {folder}, {size(free)} are free",
             fix="free some space, or set AUDITION_HOME to a folder on a larger disk",
             code="disk_full",
         )

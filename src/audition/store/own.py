@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,8 +87,9 @@ def _hashed(path: Path, progress: Progress) -> Iterator[StoredFile]:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """Yield a file, or every regular file below a folder; links to folders are not followed."""
+    """Yield a file, or every file below a folder; links to folders are not followed."""
     if not path.is_dir():
+        _need_regular(path)
         yield path
         return
 
@@ -96,6 +99,20 @@ def _files(path: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(path, onerror=refuse):
         folders.sort()
         for name in sorted(names):
-            # Neither a device nor a pipe: reading one may never end.
-            if (file := Path(folder, name)).is_file():
-                yield file
+            _need_regular(file := Path(folder, name))
+            yield file
+
+
+def _need_regular(path: Path) -> None:
+    """Refuse a device or a pipe, which may never end, and a link that leads nowhere or in a circle.
+
+    Raises:
+        OSError: That is what it is.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        why = "a link in a circle" if error.errno == errno.ELOOP else error.strerror
+        raise OSError(error.errno, f"{one_line(path.name)}: {why}") from error
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, f"{one_line(path.name)} is not a regular file")

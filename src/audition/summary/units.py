@@ -7,6 +7,9 @@ import re
 from typing import Any
 
 from audition.errors import UsageError
+from audition.sizes import rounded, size
+
+__all__ = ["counted", "duration", "number", "parse_duration", "parse_size", "rounded", "size"]
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h)", re.IGNORECASE)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?))?B", re.IGNORECASE)
@@ -20,12 +23,6 @@ def duration(ms: float) -> str:
     return f"{rounded(ms, 0)} ms" if round(ms) < 1000 else f"{ms / 1000:,.2f} s"
 
 
-def size(n_bytes: float) -> str:
-    """Return bytes as `0.42 MB`, `98 MB` or `4.37 GB` (decimal units)."""
-    mb = n_bytes / 1e6
-    return f"{rounded(mb, 0)} MB" if round(mb) < 1000 else f"{n_bytes / 1e9:,.2f} GB"
-
-
 def number(value: Any) -> float:
     """Return a number as the summary holds it: `"inf"` is infinite."""
     return math.inf if value == "inf" else float(value)
@@ -34,11 +31,6 @@ def number(value: Any) -> float:
 def counted(n: int, noun: str) -> str:
     """Return `1 round` or `3 rounds`."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def rounded(value: float, decimals: int) -> str:
-    """Return a number to so many decimals; one below 1 keeps two digits, or it would read as nothing at all."""
-    return f"{value:.2g}" if 0 < abs(value) < 1 else f"{value:,.{decimals}f}"
 
 
 def parse_duration(text: str) -> float:

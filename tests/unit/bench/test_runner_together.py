@@ -249,7 +249,7 @@ def test_interleaved_targets_have_to_fit_together(tmp_path: Path, go: Go) -> Non
     assert recorded_ids(run) == planned_ids(run.plan)
     for sample in run.samples():
         assert sample.error is not None and sample.error["code"] == "insufficient_memory"
-        assert "together need about 1,200 MB" in sample.error["message"]
+        assert "together need about 1.20 GB" in sample.error["message"]
     assert [load.status for load in run.loads()] == ["failed", "failed"]
     assert not (run.path / "logs").exists(), "none was started"
     enough = a_run(tmp_path / "enough", a_plan(targets, interleave=True))

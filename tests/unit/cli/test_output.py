@@ -7,8 +7,23 @@ from typing import Any
 import pytest
 
 from audition.bench.plan import Block
+from audition.cli import output
 from audition.cli.output import RunProgress
 from handmade import load, sample
+
+
+def test_what_does_not_move_is_not_said_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(output.time, "monotonic", lambda: now)
+    with output.download_progress() as progress:
+        for done, total in ((0, None), (0, None), (2_000_000, None), (3_000_000, 2_000_000_000)):
+            progress("unpacking", done, total)
+            progress("unpacking", done + 1_000_000, total)  # too soon
+            now += 6
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["unpacking", "unpacking: 2 MB", "unpacking: 3 MB of 2.00 GB"]
 
 
 def told(statuses: str, capsys: pytest.CaptureFixture[str], block: Block, **fields: Any) -> str:

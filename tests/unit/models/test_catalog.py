@@ -65,6 +65,8 @@ def test_every_built_in_entry_is_complete(alias):
     assert spec.family
     assert spec.capabilities
     assert spec.instruct is not None
+    assert spec.parameters
+    assert spec.context_length
     assert spec.licence.cls is not LicenceClass.UNKNOWN
     assert spec.licence.source == "catalog"
     for variant in spec.variants:

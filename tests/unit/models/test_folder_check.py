@@ -16,6 +16,45 @@ def test_a_whole_folder_has_no_problems(tmp_path, format_):
     assert check_folder(FOLDERS[format_](tmp_path / "m")) == []
 
 
+UNREADABLE = [
+    ({"tokenizer.json": b'{"model": {'}, "tokenizer.json is not valid JSON"),
+    ({"tokenizer.json": b"[]"}, "tokenizer.json is no JSON object"),
+    ({"tokenizer_config.json": b"<html>"}, "tokenizer_config.json is not valid JSON"),
+    ({"special_tokens_map.json": b"\xff\xfe{"}, "special_tokens_map.json is not valid JSON"),
+    ({"chat_template.jinja": "{% for m in messages %}{{ m"}, "chat template cannot be read: the {{ in line 1"),
+]
+
+
+@pytest.mark.parametrize("format_", FOLDERS)
+@pytest.mark.parametrize(("change", "said"), UNREADABLE, ids=[said for _, said in UNREADABLE])
+def test_what_engines_read_can_be_read(tmp_path, format_, change, said):
+    problems = check_folder(FOLDERS[format_](tmp_path / "m", **change))
+    assert [problem.fatal for problem in problems if said in problem.message] == [True]
+    with pytest.raises(ModelFileError) as caught:
+        refuse_bad(tmp_path / "m")
+    assert said in caught.value.message
+
+
+def test_a_tokenizer_may_be_larger_than_other_files(tmp_path):
+    large = b'{"model": "' + b"x" * (17 * 2**20) + b'"}'
+    assert check_folder(hf_folder(tmp_path / "m", **{"tokenizer.json": large})) == []
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_bytes(b""), lambda path: path.mkdir(), lambda path: None])
+def test_a_path_is_said_once(tmp_path, make):
+    make(tmp_path / "m.gguf")
+    with pytest.raises(ModelFileError) as caught:
+        refuse_bad(tmp_path / "m.gguf")
+    assert caught.value.message.count("m.gguf") == 1
+
+
+def test_a_pointer_is_no_model_file_but_shows_where_it_is(tmp_path):
+    (tmp_path / "m.gguf").write_bytes(POINTER)
+    (problem,) = check_folder(tmp_path / "m.gguf")
+    assert problem.message.endswith("m.gguf is a Git LFS pointer, not the file itself")
+    assert "git lfs pull" in problem.fix
+
+
 def test_a_gguf_file_is_looked_at_as_well(tmp_path):
     assert check_folder(write_gguf(tmp_path / "m.gguf")) == []
     (tmp_path / "m.gguf").write_bytes(b"no")

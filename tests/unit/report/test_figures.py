@@ -39,12 +39,16 @@ def test_durations(ms: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("n_bytes", "text"),
     [
+        (0, "0 MB"),
+        (2, "2 bytes"),
         (23_456, "0.023 MB"),
         (420_000, "0.42 MB"),
         (98_362_432, "98 MB"),
         (999_400_000, "999 MB"),
         (999_700_000, "1.00 GB"),
         (4_370_000_000, "4.37 GB"),
+        (999_996_000_000, "1.00 TB"),
+        (1e15, "1,000.00 TB"),
     ],
 )
 def test_sizes(n_bytes: float, text: str) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from audition import api
+from audition.api.discover import Filters
+from audition.api.this_machine import ThisMachine
+from audition.cli.foundry import list_foundry
 from audition.errors import AuditionError, UsageError
 from audition.models.header import ModelFileError
 from audition.models.spec import LicenceClass
@@ -296,3 +299,19 @@ def test_a_models_json_can_name_an_id(registry: FoundryService, tmp_path: Path) 
     file.write_text(json.dumps({"ours": {"source": "foundry:tiny", "format": "onnx-genai"}}))
     with pytest.raises(UsageError, match="foundry:name:version"):
         api.find_models([str(file)])
+
+
+def test_a_list_that_cannot_be_had_is_an_error(service: FoundryService, capsys: pytest.CaptureFixture[str]) -> None:
+    service.answer = (403, b"no")
+    with pytest.raises(AuditionError, match=r"cannot be read \(.*; there is no copy of it here") as caught:
+        list_foundry(Filters(), ThisMachine(), as_json=True)
+    assert (caught.value.code, capsys.readouterr().out) == ("no_network", "")
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_a_fix(home: Path) -> None:
+    home.mkdir()
+    (home / "foundry").write_text("in the way")
+    with pytest.raises(AuditionError) as caught:
+        list_catalog()
+    assert str(home / "foundry") in caught.value.message
+    assert "SDK" not in caught.value.message

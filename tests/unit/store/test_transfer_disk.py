@@ -28,7 +28,7 @@ def test_a_disk_that_is_too_full_is_told_before_anything_is_fetched(sink, server
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 500_000))
     error = refusal(sink, server, None if known else VariantFile("model.gguf"))
     assert error.code == "disk_full"
-    assert "1 MB are needed" in error.message
+    assert "0.7 MB are needed" in error.message
     assert left(sink) == 0
 
 

@@ -102,6 +102,7 @@ def test_bandwidth_use_is_bytes_per_token_times_tokens_per_second_over_the_bandw
     found = bandwidth_use()
     assert (found.value, found.tail) == (pytest.approx(50.0), "p5")
     assert bandwidth_use(loads=[load(device=None)]).value == pytest.approx(50.0)
+    assert bandwidth_use(device="unknown").value == pytest.approx(50.0), "it said so once it was loaded"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,10 @@ def test_bandwidth_use_is_bytes_per_token_times_tokens_per_second_over_the_bandw
         ({"active_bytes": None}, "the bytes that a token touches are not known"),
         ({"device": "vulkan0"}, "only the bandwidth of the CPU's memory is measured"),
         ({"loads": [load(device="CUDA0")]}, "only the bandwidth of the CPU's memory is measured"),
+        (
+            {"device": "unknown", "loads": [load(device=None)]},
+            "the engine does not say which device it runs on",
+        ),
         ({"host": {}}, "this machine's memory bandwidth was not measured"),
         ({"host": {"machine": {"memory_bandwidth": None}}}, "this machine's memory bandwidth was not measured"),
         (

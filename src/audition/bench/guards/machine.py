@@ -6,6 +6,7 @@ from typing import Any
 
 from audition.bench.guards.base import TIMES, Evidence, Finding, Guard, number
 from audition.bench.sample import Load
+from audition.sizes import size
 
 
 def measured_loads(evidence: Evidence) -> list[Load]:
@@ -80,7 +81,7 @@ class Swapping(Guard):
         worst = max(moved, default=0.0)
         if worst <= self.least_bytes:
             return None
-        return self.finding(f"up to {worst / 1e6:,.0f} MB went to or came from swap during one load: memory was short")
+        return self.finding(f"up to {size(worst)} went to or came from swap during one load: memory was short")
 
 
 class Throttled(Guard):

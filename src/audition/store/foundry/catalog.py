@@ -82,6 +82,19 @@ class Listing:
     models: tuple[CatalogModel, ...]
     warning: str | None
 
+    def need_any(self) -> None:
+        """Check that there is a list at all.
+
+        Raises:
+            AuditionError: `no_network`: the catalog could not be read, and there is no copy of it.
+        """
+        if not self.models and self.warning is not None:
+            raise AuditionError(
+                self.warning,
+                fix="check the network and the proxy settings; models that are downloaded already work without",
+                code="no_network",
+            )
+
 
 def list_catalog() -> Listing:
     """Ask the catalog; where it cannot be reached, return the copy of the last time that it could.
@@ -121,13 +134,8 @@ def catalog_spec(name: str) -> ModelSpec:
     """
     wanted = name.removeprefix(PREFIX)
     listing = list_catalog()
+    listing.need_any()
     found = _matching(wanted.casefold(), listing.models)
-    if found is None and not listing.models and listing.warning:
-        raise AuditionError(
-            listing.warning,
-            fix="check the network and the proxy settings; models that are downloaded already work without",
-            code="no_network",
-        )
     if found is None:
         known = sorted({word for model in listing.models for word in (model.alias, model.name)})
         raise UsageError(

@@ -17,6 +17,7 @@ from typing import IO, Any, Self
 
 from audition.errors import AuditionError
 from audition.paths import home
+from audition.store.blobs import disk_error
 from audition.text import one_line
 
 CATALOG = "https://api.catalog.azureml.ms/asset-gallery/v1.0/models"
@@ -53,6 +54,15 @@ def explained(message: str) -> str:
     return one_line(_AROUND.sub("", message[:4000]), 300).rstrip(". ")
 
 
+def _need_writable(folder: Path) -> None:
+    """Check what the SDK would only fail at in words of its own."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise disk_error(error, folder) from error
+
+
 class SdkProcess:
     """A process with the SDK and one request for it. Use it as a context manager: leaving ends the process."""
 
@@ -65,7 +75,7 @@ class SdkProcess:
             fields: What else the operation needs.
 
         Raises:
-            AuditionError: The SDK is not installed.
+            AuditionError: The SDK is not installed, or its folder cannot be written.
         """
         if find_spec("foundry_local_sdk") is None:
             raise AuditionError(
@@ -73,6 +83,7 @@ class SdkProcess:
                 fix=f"{Path(sys.executable).name} -m pip install 'audition[foundry]'",
                 code="engine_unavailable",
             )
+        _need_writable(foundry_dir())
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         environment = {name: value for name, value in os.environ.items() if name.upper() in _ENVIRONMENT}
         self._process = subprocess.Popen(

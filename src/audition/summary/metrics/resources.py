@@ -154,12 +154,15 @@ class BandwidthUse(PerRequest):
     counts_tokens = True
 
     def value(self, sample: Sample, records: Records) -> float | str:
-        """A reason for servers, for other devices than the CPU, and where the bandwidth was not measured."""
+        """A reason for servers, for devices other than the CPU or unknown, and where the bandwidth was not measured."""
         touched = records.target.active_bytes
         if touched is None:
             return "the bytes that a token touches are not known"
         devices = {records.target.device, *(load.device for load in records.loads if load.device)}
-        if {device.casefold() for device in devices} - {"cpu", "unknown"}:
+        known = {device.casefold() for device in devices} - {"unknown"}
+        if not known:
+            return "the engine does not say which device it runs on"
+        if known != {"cpu"}:
             return "only the bandwidth of the CPU's memory is measured"
         bandwidth = _bandwidth(records.host)
         if isinstance(bandwidth, str):
