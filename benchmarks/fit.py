@@ -19,9 +19,10 @@ from audition.api import find_models, install
 from audition.bench.meters.memory import MemoryMeter
 from audition.bench.sample import Memory
 from audition.engines.host import EngineProcess
+from audition.engines.memory import memory_needed
 from audition.engines.registry import formats_of
 from audition.errors import AuditionError
-from audition.models.fit import Need, memory_needed
+from audition.models.fit import Need
 from audition.models.spec import ModelSpec, Variant
 
 ENGINES = ("llamacpp", "ortgenai", "openvino", "transformers")

@@ -7,7 +7,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audition.models.fit import Fit, Memory, fit, memory_needed
+from audition.engines.memory import memory_needed
+from audition.models.fit import Fit, Memory, fit
 from audition.models.header import KvFacts, ModelHeader
 
 COUNT = st.one_of(st.none(), st.integers(0, 200), st.sampled_from([2**31, 2**32 - 1]))

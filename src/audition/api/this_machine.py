@@ -6,9 +6,10 @@ from copy import copy
 from dataclasses import dataclass
 
 from audition.bench.machine import machine_memory
+from audition.engines.memory import memory_needed
 from audition.engines.reference import engine_name
 from audition.engines.registry import runners
-from audition.models.fit import DEFAULT_CONTEXT, Fit, Memory, Need, fit, fit_gpu, memory_needed
+from audition.models.fit import DEFAULT_CONTEXT, Fit, Memory, Need, fit, fit_gpu
 from audition.models.header import ModelHeader
 from audition.models.spec import ANY, ModelSpec, Variant
 

@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 
 from audition.bench.plan import SERVER, Target, target_id
 from audition.engines.endpoint.identify import Identity, count
+from audition.engines.memory import memory_needed
 from audition.engines.reference import Reference
 from audition.engines.server import ENGINE
 from audition.errors import AuditionError
-from audition.models.fit import DEFAULT_CONTEXT, Need, memory_needed, smaller
+from audition.models.fit import DEFAULT_CONTEXT, Need, smaller
 from audition.models.gguf import read_gguf_header
 from audition.models.spec import ANY, ModelSpec, Variant
 from audition.store.installed import Installed

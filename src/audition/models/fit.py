@@ -1,20 +1,14 @@
 """Whether a model fits into a machine's memory, told before it is downloaded or loaded.
 
-Everything here is arithmetic over facts that somebody else read; what the facts leave open is unknown, or counted in
-full where an upper bound can be given.
+What it needs is for its engine to say (`engines.memory`); here it is weighed against the machine.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
-
-from audition.models import working
-from audition.models.header import ModelHeader
-from audition.models.shape import Shape
 
 DEFAULT_CONTEXT = 4096
 """Tokens that a model is loaded for where nobody says; fewer where it was trained for fewer."""
@@ -22,7 +16,6 @@ DEFAULT_CONTEXT = 4096
 _T = TypeVar("_T")
 
 _LEAST_MARGIN, _MOST_MARGIN = 256 * 2**20, 2**30
-_USUAL = {"gguf": "llamacpp", "onnx-genai": "ortgenai", "openvino": "openvino", "safetensors": "transformers"}
 # Bits of a weight on average, with the few tensors that stay wider: llama.cpp's own table of its quantizations.
 # Source: https://github.com/ggml-org/llama.cpp/blob/master/tools/quantize/README.md
 _BITS: dict[str, float] = {
@@ -89,44 +82,6 @@ class Fit(StrEnum):
     UNKNOWN = "unknown"
 
 
-def memory_needed(
-    facts: ModelHeader | Shape | None,
-    weights_bytes: int | None,
-    *,
-    format: str,
-    engine: str | None,
-    context: int,
-    parallel: int = 1,
-    parameters: int | None = None,
-    quantization: str | None = None,
-) -> Need | None:
-    """Estimate the memory that a model takes once it is loaded and its context is full; None when nothing is known.
-
-    Args:
-        facts: What its files state; where they were not read, its shape by the catalog, or None.
-        weights_bytes: The bytes of its files; None where nobody knows.
-        format: `gguf`, `onnx-genai`, `openvino` or `safetensors`.
-        engine: What runs it; None takes the one that suits the format.
-        context: Tokens of context for each request.
-        parallel: Requests that are answered at once.
-        parameters: How many it has, where the header does not tell.
-        quantization: Such as `Q4_K_M`, where neither header nor size is known.
-    """
-    header = facts if isinstance(facts, ModelHeader) else None
-    shape = facts.shape if isinstance(facts, ModelHeader) else facts
-    found = _stored(header, weights_bytes, parameters, quantization)
-    if found is None:
-        return None
-    stored, basis = found
-    count = (header.parameters if header else None) or parameters
-    load = working.Load(shape, stored, count, format, context, parallel)
-    take = working.of(engine or _USUAL.get(format))
-    cache = take.kv_cache(load)
-    if header is None and cache is not None:
-        basis = "catalog"
-    return Need(take.weights(load), cache, take.working(load), basis)
-
-
 def fit(need: Need | None, memory: Memory) -> Fit:
     """Return whether a model fits into a machine's memory.
 
@@ -175,17 +130,3 @@ def _fit(need: Need, free: int, total: int) -> Fit:
     if need.is_lower_bound:
         return Fit.UNKNOWN
     return Fit.YES if need.total + margin <= free else Fit.TIGHT
-
-
-def _stored(
-    header: ModelHeader | None, weights_bytes: int | None, parameters: int | None, quantization: str | None
-) -> tuple[int, str] | None:
-    """Return the bytes that the weights take on the disk, and what that rests on."""
-    if weights_bytes is not None:
-        known = "file size" if header is None else "leading header" if header.is_leading else "header"
-        return weights_bytes, known
-    if header is not None and header.tensor_bytes:
-        return header.tensor_bytes, "header"
-    count = parameters or (header.parameters if header else None)
-    bits = bits_per_weight(quantization or (header.quantization if header else None))
-    return None if count is None or bits is None else (math.ceil(count * bits / 8), "parameters x bits")

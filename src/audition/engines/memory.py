@@ -1,4 +1,4 @@
-"""What each engine takes beside the weights as they are stored: its process, its buffers, its own form of the weights.
+"""What a model takes in memory once an engine has loaded it: weights in the engine's own form, cache, buffers, process.
 
 The shapes of these formulas follow from what the engines do; the sizes of the processes were measured
 (`benchmarks/fit.py`) on Linux, with the versions that the package asks for.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from audition.models.fit import Need, bits_per_weight
+from audition.models.header import ModelHeader
 from audition.models.kv import BATCH, CELLS, cache_bytes
 from audition.models.shape import Shape
 
@@ -182,11 +184,59 @@ _ENGINES: dict[str, Engine] = {
     "openvino": OpenVino(),
     "transformers": Transformers(),
 }
+_USUAL = {"gguf": "llamacpp", "onnx-genai": "ortgenai", "openvino": "openvino", "safetensors": "transformers"}
 
 
-def of(engine: str | None) -> Engine:
-    """Return what an engine takes, by its name."""
-    return _ENGINES.get(engine or "", Engine())
+def memory_needed(
+    facts: ModelHeader | Shape | None,
+    weights_bytes: int | None,
+    *,
+    format: str,
+    engine: str | None,
+    context: int,
+    parallel: int = 1,
+    parameters: int | None = None,
+    quantization: str | None = None,
+) -> Need | None:
+    """Estimate the memory that a model takes once it is loaded and its context is full; None when nothing is known.
+
+    Args:
+        facts: What its files state; where they were not read, its shape by the catalog, or None.
+        weights_bytes: The bytes of its files; None where nobody knows.
+        format: `gguf`, `onnx-genai`, `openvino` or `safetensors`.
+        engine: What runs it; None takes the one that suits the format.
+        context: Tokens of context for each request.
+        parallel: Requests that are answered at once.
+        parameters: How many it has, where the header does not tell.
+        quantization: Such as `Q4_K_M`, where neither header nor size is known.
+    """
+    header = facts if isinstance(facts, ModelHeader) else None
+    shape = facts.shape if isinstance(facts, ModelHeader) else facts
+    found = _stored(header, weights_bytes, parameters, quantization)
+    if found is None:
+        return None
+    stored, basis = found
+    count = (header.parameters if header else None) or parameters
+    load = Load(shape, stored, count, format, context, parallel)
+    take = _ENGINES.get(engine or _USUAL.get(format, ""), Engine())
+    cache = take.kv_cache(load)
+    if header is None and cache is not None:
+        basis = "catalog"
+    return Need(take.weights(load), cache, take.working(load), basis)
+
+
+def _stored(
+    header: ModelHeader | None, weights_bytes: int | None, parameters: int | None, quantization: str | None
+) -> tuple[int, str] | None:
+    """Return the bytes that the weights take on the disk, and what that rests on."""
+    if weights_bytes is not None:
+        known = "file size" if header is None else "leading header" if header.is_leading else "header"
+        return weights_bytes, known
+    if header is not None and header.tensor_bytes:
+        return header.tensor_bytes, "header"
+    count = parameters or (header.parameters if header else None)
+    bits = bits_per_weight(quantization or (header.quantization if header else None))
+    return None if count is None or bits is None else (math.ceil(count * bits / 8), "parameters x bits")
 
 
 def _padded(tokens: int) -> int:
