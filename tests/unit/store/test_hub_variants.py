@@ -226,7 +226,7 @@ def test_an_absent_quantization_is_told_with_what_there_is():
     with pytest.raises(UsageError) as caught:
         choose(repository("m-Q4_0.gguf=1500000000", "m-Q8_0.gguf=300000000"), "Q5_K_M")
     assert caught.value.message == 'Owner/Repo-GGUF has no "Q5_K_M"'
-    assert "Q8_0 (300 MB), Q4_0 (1.5 GB)" in caught.value.fix
+    assert "Q8_0 (300 MB), Q4_0 (1.50 GB)" in caught.value.fix
     assert caught.value.code == "no_such_variant"
 
 

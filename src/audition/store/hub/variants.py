@@ -12,6 +12,7 @@ from audition.models.catalog import alias_of_name
 from audition.models.folder import FILE_NAME, GGUF, ONNX, OPENVINO, SAFETENSORS, is_paper, is_pickle, is_text
 from audition.models.hub_name import HubName, is_path
 from audition.models.spec import Variant, VariantFile
+from audition.sizes import size
 from audition.store.hub.quantizations import nearness, quantization_of
 from audition.store.hub.repository import RepoFile, Repository
 from audition.text import one_line
@@ -99,7 +100,7 @@ def default_of(variants: Sequence[Variant]) -> Variant | None:
 
 def listed(variants: Sequence[Variant]) -> str:
     """Return the names of variants with their sizes, for a sentence."""
-    shown = ", ".join(f"{label(variant)} ({_size(variant)})" for variant in variants[:_MAX_SHOWN])
+    shown = ", ".join(f"{label(variant)} ({size(variant.size or 0)})" for variant in variants[:_MAX_SHOWN])
     more = len(variants) - _MAX_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
 
@@ -279,10 +280,3 @@ def _nothing(repository: Repository, formats: Sequence[str]) -> AuditionError:
         fix=f"look for the same model as GGUF: audition model search {repository.name.rpartition('/')[2]}",
         code="no_such_variant",
     )
-
-
-def _size(variant: Variant) -> str:
-    size = variant.size or 0
-    if size >= 1e9:
-        return f"{size / 1e9:,.1f} GB"
-    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else "under 1 MB"
