@@ -197,4 +197,5 @@ def test_a_repository_has_its_own_terms_also_where_its_bytes_are_here_from_anoth
 
     monkeypatch.setattr(Manifests, "write", read_only)
     (plan,) = plan_downloads(["hf:maker/Terms-GGUF"]).downloads
-    assert Store().ensure(plan.variant, plan.spec.licence).licence.id == "gemma", "also where no manifest can be written"
+    served = Store().ensure(plan.variant, plan.spec.licence)
+    assert served.licence.id == "gemma", "also where no manifest can be written"
