@@ -20,6 +20,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being moved, bytes so far and bytes in all (None when unknown)."""
 
+_BAD_AT_SOURCE = "its publisher has it like this: tell them, or take another file or repository"
+
 
 def no_progress(what: str, done: int, total: int | None) -> None:
     """Report nothing."""
@@ -118,10 +120,16 @@ class Blobs:
 
         Raises:
             OSError: The disk refuses.
+            AuditionError: The check does.
         """
         if partial.stat().st_size != file.size:
             raise OSError(f"{partial} is not the file that was verified")
-        check(partial)
+        try:
+            check(partial)
+        except AuditionError as error:
+            # These are the bytes that were promised, so another download would bring them again.
+            message = error.message.replace(str(partial), file.name)
+            raise AuditionError(message, fix=_BAD_AT_SOURCE, code=error.code) from error
         with partial.open("r+b") as stream:
             os.fsync(stream.fileno())
         partial.chmod(0o644)
