@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audition.errors import AuditionError
+from audition.models.header import ModelFileError
 
 CHUNK = 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -120,16 +121,16 @@ class Blobs:
 
         Raises:
             OSError: The disk refuses.
-            AuditionError: The check does.
+            ModelFileError: The check finds no model.
         """
         if partial.stat().st_size != file.size:
             raise OSError(f"{partial} is not the file that was verified")
         try:
             check(partial)
-        except AuditionError as error:
+        except ModelFileError as error:
             # These are the bytes that were promised, so another download would bring them again.
             message = error.message.replace(str(partial), file.name)
-            raise AuditionError(message, fix=_BAD_AT_SOURCE, code=error.code) from error
+            raise ModelFileError(message, fix=_BAD_AT_SOURCE, code=error.code) from error
         with partial.open("r+b") as stream:
             os.fsync(stream.fileno())
         partial.chmod(0o644)
