@@ -31,9 +31,13 @@ def read_json(path: Path) -> Any:
             and for broken JSON the line and the column.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        large = path.stat().st_size > MAX_BYTES
+        with path.open("rb") as stream:
+            # A device or a pipe has no size, and may never end.
+            raw = b"" if large else stream.read(MAX_BYTES + 1)
+        if large or len(raw) > MAX_BYTES:
             raise UsageError(f"{path} is larger than {MAX_BYTES // 2**20} MB: not a file that people write")
-        text = path.read_text(encoding="utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text (byte {error.start})", fix="save it as UTF-8") from error
     except OSError as error:

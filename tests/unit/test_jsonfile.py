@@ -114,6 +114,14 @@ def test_a_file_that_no_person_wrote_is_refused_unread(path):
         read_json(path)
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device")
+def test_what_never_ends_is_refused(tmp_path):
+    """A repository can bring a link with it."""
+    (tmp_path / "models.lock").symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match="larger than 64 MB"):
+        read_json(tmp_path / "models.lock")
+
+
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
     with pytest.raises(UsageError, match=r"cannot read .*gone\.json: No such file"):
         read_json(tmp_path / "gone.json")

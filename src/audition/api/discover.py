@@ -115,7 +115,10 @@ def make_row(
     size = variant.size if size is None else size
     guess = None if size is not None else _size_from_parameters(spec, variant, header)
     estimate = machine.estimate(spec, variant, header, size)
-    licence = installed.licence if installed else spec.licence if spec else Licence.named(None, source="nobody")
+    licence = spec.licence if spec else Licence.named(None, source="nobody")
+    # The same bytes may have been fetched from somewhere else, under terms that are not this source's.
+    if installed is not None and (spec is None or _same_source(installed.source, variant.source)):
+        licence = installed.licence
     if header is not None:
         licence = licence.beside(header.stated_licence)
     files = tuple(file.name for file in (installed.files if installed else variant.files))
@@ -166,6 +169,13 @@ def make_row(
 def _architecture(spec: ModelSpec | None, header: ModelHeader | None) -> str | None:
     stated = header.architecture if header else None
     return stated or (spec.shape.architecture if spec and spec.shape else None)
+
+
+def _same_source(one: str, other: str) -> bool:
+    """Return whether two variants come from one place, whichever of a repository's revisions they are."""
+    if one.startswith("hf:") and other.startswith("hf:"):
+        return one.casefold().partition("@")[0] == other.casefold().partition("@")[0]
+    return one == other
 
 
 def _size_from_parameters(spec: ModelSpec | None, variant: Variant, header: ModelHeader | None) -> int | None:

@@ -57,7 +57,7 @@ def rm(names: tuple[str, ...]) -> None:
     from audition.text import printable
 
     store = Store()
-    for entry in _recorded(store, names):
+    for entry in _recorded(store, names, to_remove=True):
         links = list(entry.links.values())
         freed = store.remove(entry)
         said = f"{size(freed)} freed"
@@ -76,7 +76,7 @@ def _say_error(error: AuditionError) -> None:
         output.stderr().print(f"  fix: {error.fix}", soft_wrap=True)
 
 
-def _recorded(store: Store, names: tuple[str, ...]) -> list[Installed]:
+def _recorded(store: Store, names: tuple[str, ...], *, to_remove: bool = False) -> list[Installed]:
     """Return the variants that these names stand for, whether their files are whole or not; all without names."""
     from audition import api
     from audition.errors import UsageError, nearest
@@ -93,9 +93,19 @@ def _recorded(store: Store, names: tuple[str, ...]) -> list[Installed]:
         ]
         if not hits:
             # The files may have been fetched under another name.
+            found = None
             with contextlib.suppress(UsageError):
-                found = store.find(api.find_model(name)[1])
-                hits = [found] if found else []
+                variant = api.find_model(name)[1]
+                found = store.find(variant)
+            if found is not None and to_remove and found.manifest != store.manifests.path(variant):
+                # Whoever fetched them under that name may still want them.
+                other = store.manifests.read(found.manifest).id
+                raise UsageError(
+                    f'"{name}" is not downloaded itself: its file is here as {other}',
+                    fix=f"to remove that one: audition model rm {other}",
+                    code="model_not_found",
+                )
+            hits = [found] if found else []
         if not hits:
             known = [entry.id for entry in entries]
             raise UsageError(

@@ -25,6 +25,8 @@ from audition.models.spec import ANY, OWN, Licence, LicenceClass, ModelSpec, Var
 from audition.models.web_name import is_web_name, parse_web_name
 from audition.paths import expanded, user_models_file
 
+_PREFIXES = frozenset({"hf", "foundry", "ollama", "lmstudio", "http", "https", "file", "pypi", "import"})
+"""What stands before the colon in other names: `hf:q4_0` could not be told from a repository."""
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SOURCE = re.compile(
     r"pypi:[A-Za-z0-9._-]+==[A-Za-z0-9._+!-]+|file:.+|foundry:[A-Za-z0-9][A-Za-z0-9._-]{0,99}:\d{1,9}",
@@ -265,15 +267,20 @@ def alias_of(path: Path) -> str:
 
 def alias_of_name(name: str) -> str:
     """Return a model's name made from any text: letters, digits, dots, dashes and underscores, in lower case."""
-    return (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._").lower() or "model")[:100]
+    alias = (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._").lower() or "model")[:100]
+    return f"{alias}-model" if alias in _PREFIXES else alias
 
 
 def check_alias(alias: str) -> str:
     """Return a model's name that a person chose.
 
     Raises:
-        UsageError: It has a character that names cannot have.
+        UsageError: It has a character that names cannot have, or stands for a place that models come from.
     """
+    if alias.casefold() in _PREFIXES:
+        raise UsageError(
+            f'"{alias}" cannot be a model\'s name, because {alias}: is where models come from', fix="take another name"
+        )
     if not _ALIAS.fullmatch(alias):
         raise UsageError(
             f'"{alias}" cannot be a model\'s name', fix="use letters, digits, dots, dashes and underscores"

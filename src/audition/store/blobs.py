@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audition.errors import AuditionError
+from audition.models.header import ModelFileError
 from audition.sizes import size
 
 CHUNK = 1024 * 1024
@@ -20,6 +21,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being moved, bytes so far and bytes in all (None when unknown)."""
+
+_BAD_AT_SOURCE = "its publisher has it like this: tell them, or take another file or repository"
 
 
 def no_progress(what: str, done: int, total: int | None) -> None:
@@ -119,10 +122,16 @@ class Blobs:
 
         Raises:
             OSError: The disk refuses.
+            ModelFileError: The check finds no model.
         """
         if partial.stat().st_size != file.size:
             raise OSError(f"{partial} is not the file that was verified")
-        check(partial)
+        try:
+            check(partial)
+        except ModelFileError as error:
+            # These are the bytes that were promised, so another download would bring them again.
+            message = error.message.replace(str(partial), file.name)
+            raise ModelFileError(message, fix=_BAD_AT_SOURCE, code=error.code) from error
         with partial.open("r+b") as stream:
             os.fsync(stream.fileno())
         partial.chmod(0o644)

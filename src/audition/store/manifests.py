@@ -12,15 +12,19 @@ from typing import Any
 
 from audition.errors import AuditionError, UsageError
 from audition.jsonfile import read_json, write_json
-from audition.models.folder import GGUF
+from audition.models.folder import GGUF, ONNX, OPENVINO, SAFETENSORS
 from audition.models.header import ModelHeader
 from audition.models.spec import Licence, Variant
 from audition.store.blobs import Blobs, StoredFile
 from audition.store.folders import check_names
 from audition.store.installed import Installed
 from audition.store.sources import source_of
+from audition.text import one_line
 
 SCHEMA = 1
+_FORMATS = (GGUF, ONNX, OPENVINO, SAFETENSORS)
+_TEXTS = ("id", "source", "format", "installed_at")
+_MAY_BE_NULL = {"quantization": str, "revision": str, "provenance": dict, "fingerprint": str}
 
 
 def key_of(variant: Variant) -> str:
@@ -75,13 +79,24 @@ class Manifests:
         """
         data = _record(path)
         try:
+            for key in _TEXTS:
+                _expect(key, data[key], str)
+            for key, kind in _MAY_BE_NULL.items():
+                _expect(key, data.get(key), kind, type(None))
             files = tuple(StoredFile(**file) for file in data["files"])
             if not files:
                 raise ValueError("it names no files")
             for file in files:
+                _expect("name", file.name, str)
+                _expect("sha256", file.sha256, str)
+                _expect("size", file.size, int)
                 self._blobs.path(file.sha256)
             if data["format"] != GGUF or len(files) > 1:
                 check_names(files)
+            if data["format"] not in _FORMATS:
+                raise ValueError(f"there is no format {one_line(data['format'], 40)}")
+            if ":" not in data["source"]:
+                raise ValueError(f"there is no source {one_line(data['source'], 40)}")
             return Installed(
                 id=data["id"],
                 source=data["source"],
@@ -98,7 +113,7 @@ class Manifests:
             )
         except KeyError as error:
             raise _damaged(path, f"it has no {error}") from error
-        except (TypeError, ValueError, AuditionError) as error:
+        except (AttributeError, TypeError, ValueError, AuditionError) as error:
             raise _damaged(path, str(error)) from error
 
     def fingerprint(self, path: Path) -> str | None:
@@ -138,6 +153,11 @@ class Manifests:
 
     def _paths(self) -> list[Path]:
         return sorted(self.root.glob("*/*/*.json"))
+
+
+def _expect(key: str, value: object, *kinds: type) -> None:
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise ValueError(f"{key} cannot be {one_line(repr(value), 40)}")
 
 
 def _record(path: Path) -> dict[str, Any]:

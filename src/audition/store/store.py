@@ -95,8 +95,8 @@ class Store:
         notes = {"revision": commit[1] if commit else None}
         try:
             return self._publish(variant, found.files, found.header, licence, None, notes=notes)
-        except OSError:  # a store that can only be read serves as well
-            return found
+        except OSError:  # a store that can only be read serves as well; the terms are still this source's
+            return replace(found, licence=licence.beside(found.header.stated_licence))
 
     def installed(self) -> list[Installed]:
         """Return every installed variant, by id; `troubles` says what could not be among them."""

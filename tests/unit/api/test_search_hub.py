@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -13,6 +14,7 @@ from audition.api.facts import model_facts
 from audition.api.hub_models import search_hub
 from audition.api.this_machine import ThisMachine
 from audition.models.fit import _LEAST_MARGIN, Memory
+from audition.store.manifests import Manifests
 from audition.store.store import Store
 from file_server import Fault
 from hub_server import Repo, answer, serving, use
@@ -174,3 +176,26 @@ def test_a_download_says_first_what_it_would_fetch(hub):
     sizes = [len(content) for content in hub.repos["one/Small-GGUF"].files.values()]
     assert (plan.bytes, plan.count, plan.of_unknown_size) == (sum(sizes), 2, 0)
     assert Store().installed() == []
+
+
+def test_a_repository_has_its_own_terms_also_where_its_bytes_are_here_from_another(hub, gguf, monkeypatch):
+    """Somebody's copy of a model may claim a licence that its maker never gave."""
+    content = gguf(general__license="gemma")
+    hub.repos["maker/Terms-GGUF"] = Repo("maker/Terms-GGUF", {"t-Q4_K_M.gguf": content}, {"license": "gemma"})
+    hub.repos["copy/Terms-GGUF"] = Repo("copy/Terms-GGUF", {"t-Q4_K_M.gguf": content}, {"license": "mit"})
+    (plan,) = plan_downloads(["hf:copy/Terms-GGUF"]).downloads
+    Store().ensure(plan.variant, plan.spec.licence)
+    rows = {row.row.name: row.row for row in search_hub("terms", machine=machine()).rows}
+    copy, maker = rows["hf:copy/Terms-GGUF:Q4_K_M"], rows["hf:maker/Terms-GGUF:Q4_K_M"]
+    assert (copy.downloaded, copy.licence_class) == (True, "permissive")
+    assert (maker.downloaded, maker.licence, maker.licence_class) == (True, "gemma", "use-restricted")
+    asked = search_hub("terms", Filters(licences=("permissive",)), machine=machine())
+    assert names(asked) == ["hf:copy/Terms-GGUF:Q4_K_M"]
+
+    def read_only(*_args, **_kwargs):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Manifests, "write", read_only)
+    (plan,) = plan_downloads(["hf:maker/Terms-GGUF"]).downloads
+    served = Store().ensure(plan.variant, plan.spec.licence)
+    assert served.licence.id == "gemma", "also where no manifest can be written"

@@ -188,3 +188,20 @@ def test_a_linked_folder_is_known_by_its_name(home, tmp_path):
     assert done.stdout.startswith("my-model:")
     assert "files: it stays when the original is removed" in done.stderr
     assert "is intact" in audition("model", "verify", "my-model").stdout
+
+
+def test_the_removal_of_one_name_leaves_what_has_the_same_bytes_under_another(home, tmp_path):
+    """Who asks for the catalog's name does not mean what somebody imported, though it serves in its place."""
+    content = ggufs.write_gguf(tmp_path / "mine.gguf").read_bytes()
+    assert audition("model", "import", tmp_path / "mine.gguf", "--name", "mine").returncode == 0
+    entry = {"source": "https://host.example/theirs.gguf", "sha256": hashlib.sha256(content).hexdigest()}
+    (home / "models.json").write_text(json.dumps({"theirs": entry}))
+    assert audition("model", "verify", "theirs").returncode == 0, "the same bytes serve"
+    refused = audition("model", "rm", "theirs")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        'error: "theirs" is not downloaded itself: its file is here as mine:q4_0\n'
+        "  fix: to remove that one: audition model rm mine:q4_0\n"
+    )
+    assert "mine:q4_0 is intact" in audition("model", "verify", "mine").stdout
+    assert audition("model", "rm", "mine").returncode == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from audition.errors import UsageError
-from audition.models.catalog import ModelEntry, ShapeEntry, adhoc_spec, aliases_in, load_catalog
+from audition.models.catalog import ModelEntry, ShapeEntry, adhoc_spec, aliases_in, check_alias, load_catalog
 from audition.models.kv import KvFacts
 from audition.models.shape import Shape
 from audition.models.spec import LicenceClass, Variant
@@ -501,3 +501,9 @@ def test_weights_replace_the_artifacts_of_a_built_in_model(tmp_path: Path) -> No
 
 def _place(variant: Variant) -> tuple[str, str]:
     return variant.format, variant.source
+
+
+@pytest.mark.parametrize("alias", ["hf", "HF", "ollama", "https"])
+def test_a_place_that_models_come_from_is_no_name(alias):
+    with pytest.raises(UsageError, match="is where models come from"):
+        check_alias(alias)

@@ -178,3 +178,25 @@ def test_a_damaged_source_in_the_store_hides_nothing(hub):
     text = installed.manifest.read_text()
     installed.manifest.with_name("other.json").write_text(text.replace("hf:Owner", "hf:../Owner"))
     assert api.find_model(NAME)[1].quantization == "Q4_K_M"
+
+
+def test_a_file_that_is_bad_on_the_hub_is_called_by_its_name_and_not_fetched_again_and_again(hub):
+    """What arrived is what was promised, so another download would bring the same."""
+    (cut,) = [content[:150] for name, content in hub.repos["Owner/Tiny-GGUF"].files.items() if "Q2_K" in name]
+    hub.repos["Owner/Cut-GGUF"] = Repo("Owner/Cut-GGUF", {"cut-Q4_0.gguf": cut})
+    with pytest.raises(AuditionError) as caught:
+        install("hf:Owner/Cut-GGUF")
+    assert caught.value.message.startswith("cut-Q4_0.gguf is truncated")
+    assert caught.value.code == "bad_model_file"
+    assert "download it again" not in (caught.value.fix or "")
+    assert Store().installed() == []
+
+
+@pytest.mark.parametrize("repository", ["HF", "Ollama", "file"])
+def test_no_repository_is_called_like_a_place_that_models_come_from(hub, repository):
+    """`hf:q4_k_m` would be asked of the hub."""
+    name = f"Owner/{repository}"
+    hub.repos[name] = Repo(name, dict(hub.repos["Owner/Tiny-GGUF"].files))
+    installed = install(f"hf:{name}")
+    assert installed.id == f"{repository.lower()}-model:q4_k_m"
+    assert api.find_model(installed.id)[1].id == installed.id

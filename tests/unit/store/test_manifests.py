@@ -138,3 +138,28 @@ def test_after_the_way_out_all_is_well(manifest, store):
         store.ensure(fake_variant(), NO_LICENCE)
     manifest.unlink()
     assert store.ensure(fake_variant(), NO_LICENCE) == store.find(fake_variant())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"id": 5},
+        {"source": ["fake:tiny"]},
+        {"source": "bogus"},
+        {"format": {"a": 1}},
+        {"format": "bogus"},
+        {"installed_at": 7},
+        {"quantization": 4},
+        {"revision": {"x": 1}},
+        {"provenance": [1]},
+        {"fingerprint": True},
+        {"files": [{"name": "a.gguf", "size": "big", "sha256": "a" * 64}]},
+        {"files": [{"name": 1, "size": 1, "sha256": "a" * 64}]},
+        {"files": [{"name": "a.gguf", "size": 1, "sha256": 1}]},
+        {"licence": []},
+    ],
+)
+def test_what_has_another_type_than_it_should_is_damaged_and_hides_nothing(manifest, fields):
+    changed(manifest, **fields)
+    assert all("is damaged" in message for message in refusals(manifest))
+    assert Store().recorded() == []
