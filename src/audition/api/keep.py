@@ -39,6 +39,8 @@ def link_model(
     """
     from audition.convert import importing
 
+    if not what.strip():
+        raise UsageError("an empty name is no model", fix="give the path of a .gguf file or a model's folder")
     if elsewhere.is_elsewhere(what):
         original = elsewhere.locate(what)
     else:

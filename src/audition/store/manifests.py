@@ -95,9 +95,7 @@ class Manifests:
                 check_names(files)
             if data["format"] not in _FORMATS:
                 raise ValueError(f"there is no format {one_line(data['format'], 40)}")
-            if ":" not in data["source"]:
-                raise ValueError(f"there is no source {one_line(data['source'], 40)}")
-            return Installed(
+            installed = Installed(
                 id=data["id"],
                 source=data["source"],
                 format=data["format"],
@@ -111,10 +109,12 @@ class Manifests:
                 provenance=data.get("provenance"),
                 revision=data.get("revision"),
             )
+            source_of(installed.variant)
         except KeyError as error:
             raise _damaged(path, f"it has no {error}") from error
         except (AttributeError, TypeError, ValueError, AuditionError) as error:
             raise _damaged(path, str(error)) from error
+        return installed
 
     def fingerprint(self, path: Path) -> str | None:
         """Return what the source's content was told by when it was fetched."""

@@ -129,6 +129,11 @@ def test_the_parts_of_a_model_are_linked_together(store, tmp_path):
     assert "00002-of-00002.gguf, which has changed since" in store.troubles()[0].message
 
 
+def test_an_empty_name_is_not_the_folder_one_stands_in(store):
+    with pytest.raises(AuditionError, match="an empty name is no model"):
+        api.link_model("")
+
+
 def test_a_part_without_the_others_is_refused(store, tmp_path):
     parts = write_split(tmp_path, [[Tensor("a")], [Tensor("b")]])
     with pytest.raises(AuditionError, match="part 2 of 2"):

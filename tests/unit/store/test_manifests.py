@@ -146,6 +146,7 @@ def test_after_the_way_out_all_is_well(manifest, store):
         {"id": 5},
         {"source": ["fake:tiny"]},
         {"source": "bogus"},
+        {"source": "bogus:tiny"},
         {"format": {"a": 1}},
         {"format": "bogus"},
         {"installed_at": 7},

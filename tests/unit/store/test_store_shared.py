@@ -76,7 +76,7 @@ print("has", Store().ensure(fake_variant(), NO_LICENCE).digest, flush=True)
 """
 
 
-def test_two_processes_fetch_it_once(store, model):
+def test_two_processes_fetch_it_once(store, model, fake):
     command = [sys.executable, "-c", PROCESS, str(TESTS), str(model)]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     try:
