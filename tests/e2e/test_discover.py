@@ -77,6 +77,9 @@ def test_what_has_arrived_of_an_interrupted_download_is_shown_and_goes_on(hub):
     assert (row["state"], row["downloaded"]) == ("partial", False)
     shown = audition("model", "list").stdout
     assert re.search(rf"hf:owner/Tiny-GGUF:Q8_0 +{100 * row['arrived']:.0f} %", shown), shown
+    assert row["size"] == len(repo.files["tiny-Q8_0.gguf"])
+    left = json.loads(audition("model", "download", "hf:owner/Tiny-GGUF:Q8_0", "--dry-run", "--json").stdout)["bytes"]
+    assert 0 < left < row["size"], "what has arrived needs no more room"
     hub.cdn.fail_always(path, Fault())
     before = len(hub.cdn.asked(path))
     assert audition("model", "download", "hf:owner/Tiny-GGUF:Q8_0").returncode == 0

@@ -249,6 +249,8 @@ def _partial(row: Row, parts: list[Interrupted]) -> Row:
     size = parts[0].size if len(parts) == 1 else None
     whole = row.size if row.size is not None and not row.size_estimated else size
     arrived = sum(part.arrived for part in parts)
+    if row.size is None:
+        row = replace(row, size=whole, size_estimated=False)
     return replace(row, state=PARTIAL, arrived=None if not whole else min(1.0, arrived / whole))
 
 

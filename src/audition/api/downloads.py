@@ -18,6 +18,7 @@ from audition.models.spec import ANY, ModelSpec, Variant
 from audition.models.web_name import is_web_name
 from audition.store.blobs import need_space
 from audition.store.store import Store
+from audition.store.transfer.interrupted import interrupted
 from audition.summary.units import size
 from audition.text import one_line
 
@@ -28,12 +29,14 @@ class Download:
 
     Attributes:
         row: What is known of it, where it comes from asked.
+        arrived: Bytes that an interrupted download has left here.
         warnings: What a person should know first, a sentence each.
     """
 
     spec: ModelSpec
     variant: Variant
     row: Row
+    arrived: int
     warnings: tuple[str, ...]
 
     @property
@@ -63,7 +66,8 @@ class Downloads:
     @property
     def bytes(self) -> int:
         """What is to be fetched, as far as sizes are known."""
-        return sum(each.row.size or 0 for each in self.downloads if not each.is_here and not each.row.size_estimated)
+        absent = [each for each in self.downloads if not each.is_here and not each.row.size_estimated]
+        return sum(max(0, (each.row.size or 0) - each.arrived) for each in absent)
 
     @property
     def of_unknown_size(self) -> int:
@@ -106,6 +110,7 @@ def plan_downloads(names: Sequence[str], sha256: str | None = None, store: Store
     if sha256 is not None:
         names = [_with_digest(names, sha256)]
     downloads = []
+    begun = interrupted(store.partials)
     for name in names:
         spec, variant = find_model(name)
         if variant.format == ANY:
@@ -115,7 +120,8 @@ def plan_downloads(names: Sequence[str], sha256: str | None = None, store: Store
             )
         facts = model_facts(name, machine, store, ask=True)
         warnings = () if facts.row.downloaded else (*_warnings(facts.row, facts.smaller, machine), *facts.notes)
-        downloads.append(Download(spec, variant, facts.row, warnings))
+        arrived = sum(part.arrived for part in begun if part.source.casefold() == variant.source.casefold())
+        downloads.append(Download(spec, variant, facts.row, arrived, warnings))
     existing = next(path for path in (store.root, *store.root.parents) if path.exists())
     return Downloads(tuple(downloads), store.root, shutil.disk_usage(existing).free)
 
