@@ -100,6 +100,18 @@ def test_what_is_no_token_is_not_sent_and_not_shown(hub, monkeypatch, token):
     assert hub.requests == []
 
 
+def test_the_token_is_not_sent_where_all_could_read_it(hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example.org:8080")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    error = refused()
+    assert (
+        error.message == "hub.example.org:8080 is asked over http://, where everybody on the way could read the token"
+    )
+    assert "HF_HUB_DISABLE_IMPLICIT_TOKEN=1" in error.fix
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    assert refused().code != "insecure"  # the hub is not there, but it was asked for
+
+
 def test_the_token_never_goes_to_another_origin(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with serving(Repo("owner/repo", dict(FILES))) as other:

@@ -103,6 +103,12 @@ def token() -> str | None:
         _call.reset(call)
     if found is not None and not (found.isascii() and found.isprintable() and " " not in found):
         raise UsageError("HF_TOKEN, or what `hf auth login` wrote, is no token", fix="hf auth login, or set HF_TOKEN")
+    if found is not None and _is_clear(endpoint()):
+        raise UsageError(
+            f"{host()} is asked over http://, where everybody on the way could read the token",
+            fix="use https:// in HF_ENDPOINT, or go without the token: HF_HUB_DISABLE_IMPLICIT_TOKEN=1",
+            code="insecure",
+        )
     return found
 
 
@@ -243,6 +249,14 @@ def _bounded_stream(stream: Any, call: _Call) -> Any:
             stream.close()
 
     return Bounded()
+
+
+def _is_clear(address: str) -> bool:
+    """Return whether what goes to an address can be read on the way: it is http://, and not on this machine."""
+    from audition.store.transfer.web import is_loopback
+
+    parts = urlsplit(address)
+    return parts.scheme == "http" and not is_loopback(parts.hostname)
 
 
 def _origin(url: str) -> tuple[str, str]:
