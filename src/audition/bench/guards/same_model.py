@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, takewhile
-from math import sqrt
+from math import comb, sqrt
 from statistics import fmean, median, stdev
 
 from audition.bench.guards.base import Evidence, Finding, Guard, answered, said
@@ -172,7 +172,7 @@ class EngineDisagrees(Guard):
             return None
         for name, samples in others.items():
             theirs, of_theirs = _unusable(samples, evidence.cases)
-            if 2 * theirs < share * of_theirs:
+            if 2 * theirs < share * of_theirs and _is_shown(evidence.samples, samples, evidence.cases):
                 sentence = (
                     f"{bad} of {of} answers are unusable here and {theirs} of {of_theirs} from the same model in "
                     f"{one_line(name, 80)}: it is not the model, but its template, its file or its engine"
@@ -219,6 +219,22 @@ class _Shared:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
+
+
+def _is_shown(mine: Sequence[Sample], theirs: Sequence[Sample], cases: Mapping[str, Case]) -> bool:
+    """Return whether more cases have an unusable answer here alone than chance would bring: the sign test, one-sided.
+
+    It takes five cases that are unusable here alone and none the other way round: 1/2^5 < 0.05.
+    """
+    ours, others = _first_answers(mine), _first_answers(theirs)
+    pairs = [
+        (is_unusable(ours[case], cases[case]), is_unusable(others[case], cases[case]))
+        for case in ours
+        if case in others and case in cases
+    ]
+    here, there = (sum(pair == kind for pair in pairs) for kind in ((True, False), (False, True)))
+    n = here + there
+    return 20 * sum(comb(n, k) for k in range(here, n + 1)) < 1 << n
 
 
 def _unusable(samples: Sequence[Sample], cases: Mapping[str, Case]) -> tuple[int, int]:

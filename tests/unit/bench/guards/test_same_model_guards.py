@@ -154,6 +154,20 @@ def test_noise_here_and_answers_elsewhere_is_not_the_model(temperature: float) -
     assert check(EngineDisagrees(), answers(1), settings, bad=loops) is None or temperature == 0
 
 
+def test_noise_in_a_few_answers_may_be_chance() -> None:
+    settings = replace(COLD, temperature=0.7)
+    loops = [replace(s, text="and so on it goes. " * 12) for s in answers(1)]
+    for few in (1, 2, 4):
+        assert check(EngineDisagrees(), loops[:few], settings, fine=answers(1)[:few]) is None
+    assert check(EngineDisagrees(), [loops[0], answers(1)[1]], settings, fine=answers(1)[:2]) is None
+    assert check(EngineDisagrees(), loops[:5], settings, fine=answers(1)[:5]) is not None
+    once_there = [loops[0], *answers(1)[1:]]
+    mixed = [answers(1)[0], *loops[1:6], *answers(1)[6:]]
+    assert check(EngineDisagrees(), mixed, settings, fine=once_there) is None, "5 here and 1 there"
+    again = [replace(s, round=number) for number in range(1, 6) for s in loops[:2]]
+    assert check(EngineDisagrees(), again, settings, fine=answers(1)[:2]) is None, "repeats are no new cases"
+
+
 def test_no_other_target_is_no_finding() -> None:
     for guard in (EngineDisagrees(), PromptsDiffer()):
         assert check(guard, answers(1)) is None
